@@ -1,0 +1,118 @@
+"""What can go wrong, as one family of plain exceptions.
+
+    DbimageError              base of all; never raised itself
+    ├── UsageError            the request is malformed: unknown key, bad value, bad location          exit 2
+    ├── InputError            what the request names is wrong: model, base, name, configuration       exit 3
+    ├── MatchError            no runtime, package or solution fits                                    exit 4
+    ├── ServiceError          a registry, channel, index, engine, disk or program failed              exit 5
+    └── VerificationError     what was made is not what it should be                                  exit 6
+
+Any other exception that reaches a door is a bug and exits with 1.
+
+Each error carries a stable `code` of `CODES`, so that programs need not read texts. The text says what is
+wrong, which thing it is, why, and `hint` what to do next. The core never names a flag: hints speak of the
+thing ("name another base image"), and a door may add its own words.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+#: Every stable error code and what it means; `docs/errors.md` has the same table.
+CODES: dict[str, str] = {
+    # UsageError
+    "unknown-key": "a configuration key that does not exist",
+    "bad-value": "a value that its key cannot take",
+    "bad-location": "an image location of no known form",
+    "bad-name": "a deployment name that no tag or repository can hold",
+    "bad-model-uri": "a model URI of no known form",
+    "not-supported": "an operation that this plugin does not offer",
+    # InputError
+    "bad-config-file": "a configuration file that cannot be read",
+    "model-not-found": "the model, version, alias, stage or run does not exist",
+    "model-invalid": "the model directory is not a readable MLflow model",
+    "model-unsafe": "the model directory holds what must not go into an image, or leaves its directory",
+    "model-environment-missing": "the model names no environment",
+    "model-environment-invalid": "the model's environment file cannot be understood",
+    "model-pickle-mismatch": "the environment lacks the Python or cloudpickle that made the model's pickle",
+    "already-deployed": "a deployment of that name exists",
+    "not-deployed": "no deployment of that name exists",
+    "base-not-found": "the base image does not exist",
+    "base-invalid": "the base image cannot be read",
+    "base-platform": "the base image has no variant for the wanted platform",
+    "scoring-input": "the rows to score cannot be read or do not fit the model",
+    # MatchError
+    "unknown-runtime": "a runtime that the catalogue does not have",
+    "runtime-mismatch": "the runtime does not fit the model",
+    "unsolvable": "no set of packages satisfies the requirements",
+    "package-not-found": "no channel or index has a package",
+    "wrong-platform": "a package cannot be had for the wanted platform",
+    "ownership-conflict": "two packages would write the same file",
+    # ServiceError
+    "registry-unreachable": "the container registry cannot be reached",
+    "registry-denied": "the container registry refused the credentials",
+    "registry-failed": "the container registry answered with an error",
+    "channel-failed": "a conda channel cannot be read",
+    "index-failed": "a package index cannot be read",
+    "store-failed": "MLflow's store cannot be read",
+    "engine-failed": "the Docker engine failed or is missing",
+    "program-failed": "a program that was started failed or is missing",
+    "disk-failed": "a file cannot be written",
+    "offline": "something is needed that no cache has, and the network may not be used",
+    # VerificationError
+    "digest-mismatch": "bytes do not have the digest that they should have",
+    "image-invalid": "an image breaks a rule of its format",
+    "scoring-failed": "the image ran but did not score",
+}
+
+
+class DbimageError(Exception):
+    """Base of all errors of this project.
+
+    Args:
+        code: A key of `CODES`.
+        message: What is wrong, with which thing, and why; one line without a full stop, or several lines.
+        hint: What to do next, or None.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        assert code in CODES, f"undeclared error code {code!r}"
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n\nhint: {self.hint}"
+
+
+class UsageError(DbimageError):
+    """The request is malformed."""
+
+    exit_code = 2
+
+
+class InputError(DbimageError):
+    """What the request names is wrong."""
+
+    exit_code = 3
+
+
+class MatchError(DbimageError):
+    """Nothing fits: no runtime, no package, no solution."""
+
+    exit_code = 4
+
+
+class ServiceError(DbimageError):
+    """A service or program outside failed."""
+
+    exit_code = 5
+
+
+class VerificationError(DbimageError):
+    """What was made or read is not what it should be."""
+
+    exit_code = 6

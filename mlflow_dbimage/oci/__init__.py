@@ -1,0 +1,13 @@
+"""Container images, without models: values first, then media that hold them.
+
+Values, all immutable: `Digest`, `Descriptor`, `Platform`, `Layer`, `Image`.
+
+Sources (an `Image` from): `layout`, `registry`, `docker_archive`, `rootfs`.
+Sinks (an `Image` to): `layout`, `registry`, `docker_archive`.
+
+`tar` frames files deterministically, `compression` names its codecs, `layer` makes both digests in one pass,
+`inventory` reads what a base holds, `validate` recomputes every invariant of an image.
+
+Sources of the formats: the OCI image, distribution and layout specifications 1.1, and Docker's image
+specification 1.2 for archives.
+"""

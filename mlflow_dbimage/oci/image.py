@@ -1,0 +1,188 @@
+"""Images and their layers, as immutable values, and the one way to grow them: `append`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
+
+from .descriptor import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Platform
+from .digest import Digest
+
+#: 1980-01-01T00:00:01Z, the time of all that we make: zip files cannot say less (facts: images.md 3.4).
+CONSTANT_TIME = "1980-01-01T00:00:01Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer: what it is called, and how to get its bytes when somebody really needs them."""
+
+    descriptor: Descriptor
+    """Of the blob as stored, usually compressed."""
+    diff_id: Digest
+    """Of the tar stream, uncompressed."""
+    open: Callable[[], BinaryIO]
+    """Opens the blob as stored; called only by a sink that lacks it. Raises `DbimageError`."""
+    origin: str | None = None
+    """`host[:port]/repository` that is known to hold the blob, so that its registry can mount it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image for one platform: the exact bytes of manifest and config, and the layers, base first."""
+
+    manifest: bytes
+    media_type: str
+    """Of the manifest."""
+    config: bytes
+    layers: tuple[Layer, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest: the image's identity in registries and layouts."""
+        return Digest.of(self.manifest)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """How an index points to this image."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.manifest))
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        """How the manifest points to the config; its digest is the image's ID in a Docker engine."""
+        return Descriptor.from_dict(json.loads(self.manifest)["config"])
+
+    @property
+    def platform(self) -> Platform:
+        """The platform that the config states."""
+        config = json.loads(self.config)
+        return Platform(config["os"], config["architecture"], config.get("variant"))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels of the config."""
+        return dict(self._run_config().get("Labels") or {})
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables of the config."""
+        return dict(item.split("=", 1) for item in self._run_config().get("Env") or ())
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The annotations of the manifest."""
+        return dict(json.loads(self.manifest).get("annotations") or {})
+
+    def _run_config(self) -> dict[str, Any]:
+        return json.loads(self.config).get("config") or {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """A layer to add, and the history line that it gets."""
+
+    layer: Layer
+    created_by: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What an image says of how it is run. Unset means: as the base has it."""
+
+    entrypoint: Sequence[str] | None = None
+    command: Sequence[str] | None = None
+    user: str | None = None
+    working_directory: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def canonical_json(data: object) -> bytes:
+    """Write JSON with sorted keys and no spaces, so that equal values have equal bytes."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def append(
+    base: Image,
+    additions: Sequence[Addition],
+    run: RunConfig,
+    *,
+    annotations: Mapping[str, str] | None = None,
+) -> Image:
+    """Return `base` with layers on top and another run configuration.
+
+    The result is an OCI image whatever the base is: Docker's and OCI's layers are interchangeable (OCI image
+    specification, media-types.md, "Compatibility Matrix"). Environment variables are joined by key, labels
+    too; layers keep their order, base first.
+
+    Raises:
+        ValueError: The base's history does not fit its layers.
+    """
+    config = json.loads(base.config)
+    config["created"] = CONSTANT_TIME
+    config["config"] = _merged_run_config(config.get("config") or {}, run)
+    config["rootfs"] = {
+        "type": "layers",
+        "diff_ids": [str(layer.diff_id) for layer in base.layers]
+        + [str(addition.layer.diff_id) for addition in additions],
+    }
+    config["history"] = _base_history(config, len(base.layers)) + [
+        _history_line(addition) for addition in additions
+    ]
+    for key in ("container", "container_config", "docker_version", "id", "parent", "parent_id"):
+        config.pop(key, None)  # Docker's leftovers of the machine that built the base
+    config_bytes = canonical_json(config)
+    layers = tuple(_as_oci(layer) for layer in base.layers) + tuple(item.layer for item in additions)
+    manifest = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": Descriptor(
+                media_type=OCI_CONFIG, digest=Digest.of(config_bytes), size=len(config_bytes)
+            ).to_dict(),
+            "layers": [layer.descriptor.to_dict() for layer in layers],
+            **({"annotations": dict(annotations)} if annotations else {}),
+        }
+    )
+    return Image(manifest=manifest, media_type=OCI_MANIFEST, config=config_bytes, layers=layers)
+
+
+def _as_oci(layer: Layer) -> Layer:
+    if layer.descriptor.media_type != DOCKER_LAYER_GZIP:
+        return layer
+    return replace(layer, descriptor=replace(layer.descriptor, media_type=OCI_LAYER_GZIP))
+
+
+def _merged_run_config(base: dict[str, Any], run: RunConfig) -> dict[str, Any]:
+    merged = {key: value for key, value in base.items() if key not in ("Hostname", "Domainname", "Image")}
+    environment = dict(item.split("=", 1) for item in base.get("Env") or ())
+    environment.update(run.environment)
+    merged["Env"] = [f"{key}={value}" for key, value in environment.items()]
+    merged["Labels"] = {**(base.get("Labels") or {}), **run.labels}
+    if run.entrypoint is not None:
+        merged["Entrypoint"] = list(run.entrypoint)
+        merged["Cmd"] = None if run.command is None else list(run.command)
+    if run.user is not None:
+        merged["User"] = run.user
+    if run.working_directory is not None:
+        merged["WorkingDir"] = run.working_directory
+    return {key: value for key, value in merged.items() if value not in (None, "", [], {})}
+
+
+def _base_history(config: Mapping[str, Any], layer_count: int) -> list[dict[str, Any]]:
+    history = list(config.get("history") or ())
+    described = sum(1 for line in history if not line.get("empty_layer"))
+    if described == layer_count:
+        return history
+    if described == 0:
+        return history + [{"created": CONSTANT_TIME, "created_by": "base"} for _ in range(layer_count)]
+    raise ValueError(f"the base's history describes {described} layers, but it has {layer_count}")
+
+
+def _history_line(addition: Addition) -> dict[str, Any]:
+    line: dict[str, Any] = {"created": CONSTANT_TIME, "created_by": addition.created_by}
+    if addition.comment:
+        line["comment"] = addition.comment
+    return line
