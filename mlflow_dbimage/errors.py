@@ -16,6 +16,10 @@ thing ("name another base image"), and a door may add its own words.
 
 from __future__ import annotations
 
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 #: Every stable error code and what it means; `docs/errors.md` has the same table.
@@ -116,3 +120,34 @@ class VerificationError(DbimageError):
     """What was made or read is not what it should be."""
 
     exit_code = 6
+
+
+#: What the operating system says when it is the disk, not us: full, over quota, read-only, forbidden, broken.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+
+_DISK_WORDS = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system")
+_DISK_HINT = "free some space, or move the cache to another disk"
+
+
+def said_of_disk(text: str) -> ServiceError | None:
+    """Return the error that a program or library means when it says that the disk is full or read-only."""
+    line = next((line for line in text.splitlines() if _DISK_WORDS.search(line)), None)
+    if line is None:
+        return None
+    return ServiceError("disk-failed", f"cannot write: {line.strip()}", hint=_DISK_HINT)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn what the operating system says of the disk into a `ServiceError`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        place = f" at `{error.filename}`" if error.filename else ""
+        raise ServiceError(
+            "disk-failed",
+            f"cannot write{place}: {error.strerror}",
+            hint=_DISK_HINT,
+        ) from error
