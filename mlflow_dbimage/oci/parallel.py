@@ -1,0 +1,37 @@
+"""Work on several things at once, which ends early where one of them fails or somebody interrupts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def in_parallel(work: Callable[[_T], _R], items: Iterable[_T], workers: int, stop: threading.Event) -> list[_R]:
+    """Do the work for each item, and return the results in the items' order.
+
+    Args:
+        work: Called in threads.
+        items: What it is called with.
+        workers: Most calls at a time.
+        stop: Set when a call fails or this thread is interrupted; work that takes long should look at it.
+
+    Raises:
+        BaseException: The first that a call raised; calls that had not begun are left out.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        futures: list[Future[_R]] = []
+        try:
+            futures.extend(pool.submit(work, item) for item in items)
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
