@@ -17,7 +17,9 @@ OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_TAR = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
@@ -76,20 +78,15 @@ class Descriptor:
         try:
             digest = Digest.parse(data["digest"])
             size, media_type = data["size"], data["mediaType"]
+            platform = None if data.get("platform") is None else _platform(data["platform"])
+            annotations = {str(key): str(value) for key, value in (data.get("annotations") or {}).items()}
         except KeyError as error:
             raise ValueError(f"a descriptor lacks {error.args[0]!r}") from None
-        if not isinstance(size, int) or size < 0 or not isinstance(media_type, str):
+        except (TypeError, AttributeError):
+            raise ValueError(f"malformed descriptor: {data!r:.200}") from None
+        if type(size) is not int or size < 0 or not isinstance(media_type, str):
             raise ValueError(f"malformed descriptor of {digest}")
-        platform = data.get("platform")
-        return cls(
-            media_type=media_type,
-            digest=digest,
-            size=size,
-            annotations=dict(data.get("annotations") or {}),
-            platform=None
-            if platform is None
-            else Platform(str(platform["os"]), str(platform["architecture"]), platform.get("variant")),
-        )
+        return cls(media_type=media_type, digest=digest, size=size, annotations=annotations, platform=platform)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form, without what is empty."""
@@ -111,3 +108,8 @@ class Descriptor:
         if self.annotations:
             data["annotations"] = dict(sorted(self.annotations.items()))
         return data
+
+
+def _platform(data: Mapping[str, Any]) -> Platform:
+    variant = data.get("variant")
+    return Platform(str(data["os"]), str(data["architecture"]), str(variant) if variant else None)

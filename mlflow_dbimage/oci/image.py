@@ -7,11 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from .descriptor import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Platform
+from .descriptor import (
+    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_TAR,
+    DOCKER_LAYER_ZSTD,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_TAR,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Descriptor,
+    Platform,
+)
 from .digest import Digest
 
-#: 1980-01-01T00:00:01Z, the time of all that we make: zip files cannot say less (facts: images.md 3.4).
+#: 1980-01-01T00:00:01Z, the time of all that we make: zip files cannot say less.
 CONSTANT_TIME = "1980-01-01T00:00:01Z"
+
+_OCI_LAYER_TYPES = {
+    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_TAR: OCI_LAYER_TAR,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +84,7 @@ class Image:
     @property
     def environment(self) -> Mapping[str, str]:
         """The environment variables of the config."""
-        return dict(item.split("=", 1) for item in self._run_config().get("Env") or ())
+        return _environment(self._run_config())
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -102,6 +119,35 @@ class RunConfig:
 def canonical_json(data: object) -> bytes:
     """Write JSON with sorted keys and no spaces, so that equal values have equal bytes."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_image(
+    manifest: bytes,
+    media_type: str,
+    config: bytes,
+    opener: Callable[[Descriptor], Callable[[], BinaryIO]],
+) -> Image:
+    """Return the image that a manifest and a config describe.
+
+    Args:
+        manifest: Its exact bytes.
+        media_type: Of the manifest.
+        config: Its exact bytes, verified.
+        opener: Gives what opens the blob of a layer.
+
+    Raises:
+        ValueError: The two do not fit, or a property is malformed.
+        KeyError: A property is missing.
+    """
+    descriptors = [Descriptor.from_dict(each) for each in json.loads(manifest)["layers"]]
+    diff_ids = [Digest.parse(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+    if len(descriptors) != len(diff_ids):
+        raise ValueError(f"the manifest has {len(descriptors)} layers, the config {len(diff_ids)} diff IDs")
+    layers = tuple(
+        Layer(descriptor=descriptor, diff_id=diff_id, open=opener(descriptor))
+        for descriptor, diff_id in zip(descriptors, diff_ids, strict=True)
+    )
+    return Image(manifest=manifest, media_type=media_type, config=config, layers=layers)
 
 
 def append(
@@ -150,20 +196,28 @@ def append(
 
 
 def _as_oci(layer: Layer) -> Layer:
-    if layer.descriptor.media_type != DOCKER_LAYER_GZIP:
-        return layer
-    return replace(layer, descriptor=replace(layer.descriptor, media_type=OCI_LAYER_GZIP))
+    media_type = layer.descriptor.media_type
+    return replace(
+        layer,
+        descriptor=replace(layer.descriptor, media_type=_OCI_LAYER_TYPES.get(media_type, media_type)),
+    )
+
+
+def _environment(run_config: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (item.partition("=") for item in run_config.get("Env") or ())
+    return {key: value for key, _, value in pairs}
 
 
 def _merged_run_config(base: dict[str, Any], run: RunConfig) -> dict[str, Any]:
     merged = {key: value for key, value in base.items() if key not in ("Hostname", "Domainname", "Image")}
-    environment = dict(item.split("=", 1) for item in base.get("Env") or ())
-    environment.update(run.environment)
+    environment = {**_environment(base), **run.environment}
     merged["Env"] = [f"{key}={value}" for key, value in environment.items()]
     merged["Labels"] = {**(base.get("Labels") or {}), **run.labels}
     if run.entrypoint is not None:
         merged["Entrypoint"] = list(run.entrypoint)
-        merged["Cmd"] = None if run.command is None else list(run.command)
+        merged["Cmd"] = None  # it was meant for the base's entry point
+    if run.command is not None:
+        merged["Cmd"] = list(run.command)
     if run.user is not None:
         merged["User"] = run.user
     if run.working_directory is not None:
