@@ -1,0 +1,267 @@
+"""Conda packages by py-rattler: solved for the target's platform and glibc, fetched, and installed.
+
+Credentials come from where rattler looks for them (its own store, `RATTLER_AUTH_FILE`, netrc, keyring) or
+from a mapped channel's URL; nothing that leaves this module has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rattler
+from rattler.exceptions import GatewayError, InstallerError, InvalidMatchSpecError, SolverError
+from rattler.package_cache import PackageCacheLayer, ValidationMode
+
+from mlflow_dbimage.backends.conda_access import ChannelAsOf, channel_client
+from mlflow_dbimage.backends.conda_archives import check_local_archives, local_path, spoil_unreadable
+from mlflow_dbimage.backends.conda_errors import service_error, unsolvable
+from mlflow_dbimage.backends.conda_prefix import settle_shared_paths
+from mlflow_dbimage.backends.conda_records import Channel, channels_of, package_of, record_of
+from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
+from mlflow_dbimage.environment_spec import Requirement
+from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.locking.environment_solver import CondaRequest, CondaSolution
+from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision
+from mlflow_dbimage.progress import Progress
+
+#: The names that conda and wheels have for processors, by conda platform.
+_ARCHSPEC = {
+    "linux-64": "x86_64",
+    "linux-aarch64": "aarch64",
+    "linux-ppc64le": "ppc64le",
+    "linux-s390x": "s390x",
+}
+
+#: Of the kernel; no package that models use asks for a newer one.
+_LINUX = "5.10"
+
+
+class RattlerConda:
+    """The `CondaBackend`.
+
+    Args:
+        cache: Where repodata and packages are kept.
+        channel_map: URLs of channels by name, whose credentials are used to install a lock that was solved before.
+    """
+
+    def __init__(self, cache: Path, channel_map: Mapping[str, str] | None = None) -> None:
+        self.identity = f"py-rattler {rattler.__version__}"
+        self._repodata = cache / "repodata"
+        self._packages = cache / "pkgs"
+        self._configured = tuple((channel_map or {}).values())
+
+    def solve(self, request: CondaRequest) -> CondaSolution:
+        """Return the newest packages that the channels have for the request.
+
+        What has no solution with the model's exact Python, or as of the day of the model, is solved with its
+        minor version, then as of today; a note says so.
+        """
+        channels = channels_of(request.channels, request.channel_map)
+        self._configured = (*self._configured, *(channel.secret_url for channel in channels))
+        specs = _specs(request.requirements, channels)
+        failure: SolverError | None = None
+        for python, newest, note in _attempts(request):
+            try:
+                records = self._run(
+                    functools.partial(self._solve, request, channels, [python, *specs], newest),
+                    [channel.secret_url for channel in channels],
+                    offline=request.offline,
+                )
+            except SolverError as error:
+                failure = error
+                continue
+            packages = tuple(package_of(record, channels) for record in records)
+            return CondaSolution(packages=packages, notes=(note,) if note else ())
+        raise unsolvable(str(failure), request, functools.partial(self._pythons, request, channels))
+
+    async def _solve(
+        self,
+        request: CondaRequest,
+        channels: Sequence[Channel],
+        specs: Sequence[str],
+        newest: datetime | None,
+    ) -> Any:
+        gateway = self._gateway(request, channels)
+        found = [rattler.Channel(channel.url) for channel in channels]
+        sources: Any = found if newest is None else [ChannelAsOf(gateway, each, newest) for each in found]
+        platforms: Any = [request.platform, "noarch"]
+        return await rattler.solve(
+            sources=sources,
+            specs=list(specs),
+            gateway=gateway,
+            platforms=platforms,
+            virtual_packages=_virtual_packages(request),
+        )
+
+    def _gateway(self, request: CondaRequest, channels: Sequence[Channel]) -> rattler.Gateway:
+        action: Any = "force-cache-only" if request.offline else "cache-or-fetch"
+        return rattler.Gateway(
+            cache_dir=self._repodata,
+            default_config=rattler.SourceConfig(cache_action=action),
+            client=channel_client([channel.secret_url for channel in channels]),
+        )
+
+    def _pythons(self, request: CondaRequest, channels: Sequence[Channel]) -> tuple[str, ...]:
+        """Return the versions of Python that the channels have, oldest first."""
+        sources = [rattler.Channel(channel.url) for channel in channels]
+        platforms: Any = [request.platform]
+        query = self._gateway(request, channels).query
+        records = self._run(
+            functools.partial(query, sources, platforms, ["python"], recursive=False),
+            [channel.secret_url for channel in channels],
+            offline=request.offline,
+        )
+        return tuple(str(version) for version in sorted({each.version for found in records for each in found}))
+
+    def install(
+        self,
+        packages: Sequence[CondaPackage],
+        prefix: Path,
+        platform: str,
+        *,
+        offline: bool,
+        progress: Progress,
+        image_prefix: str | None = None,
+    ) -> tuple[Decision, ...]:
+        """Install packages into a new prefix; scripts of packages are not run.
+
+        What the cache has is held against its hashes first, and fetched again where it differs.
+        """
+        records = [record_of(each) for each in packages]
+        check_local_archives(packages)
+        spoil_unreadable(self._packages, packages)
+        layer = PackageCacheLayer(self._packages).with_validation_mode(ValidationMode.full())
+        cache = rattler.PackageCache.from_layers([layer])
+        if offline:
+            self._refuse_missing(packages, records, cache)
+        with progress.step("installing conda packages") as step:
+            step.total(len(packages))
+            install = functools.partial(
+                rattler.install,
+                records,
+                prefix,
+                platform=rattler.Subdir(platform),
+                execute_link_scripts=False,
+                show_progress=False,
+                client=channel_client(self._configured),
+                reporter=_Reporter(step.advance),
+                package_cache=cache,
+                alternative_target_prefix=image_prefix,
+            )
+            self._run(install, [each.url for each in packages], offline=offline)
+        return settle_shared_paths(prefix)
+
+    def validators(self, request: CondaRequest) -> dict[str, str]:
+        """Return size and time of the index of each channel that is a local directory."""
+        known: dict[str, str] = {}
+        for channel in channels_of(request.channels, request.channel_map):
+            for subdir in (request.platform, "noarch"):
+                index = local_path(f"{channel.url}/{subdir}/repodata.json")
+                if index is not None and index.is_file():
+                    status = index.stat()
+                    known[f"{channel.name}/{subdir}"] = f"{status.st_size}-{status.st_mtime_ns}"
+        return known
+
+    def _refuse_missing(
+        self,
+        packages: Sequence[CondaPackage],
+        records: Sequence[rattler.RepoDataRecord],
+        cache: rattler.PackageCache,
+    ) -> None:
+        index = asyncio.run(cache.index())
+        missing = [
+            each.file_name
+            for each, record in zip(packages, records, strict=True)
+            if local_path(each.url) is None and not index.contains_record(record)
+        ]
+        if missing:
+            raise ServiceError(
+                "offline",
+                f"the package cache lacks {', '.join(missing)}, and the network may not be used",
+                hint="build once with the network, or copy the cache of a machine that has",
+            )
+
+    def _run(self, work: Callable[[], Any], urls: Sequence[str], *, offline: bool) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rattler.exceptions.GatewayWarning)
+                return asyncio.run(work())
+        except (GatewayError, InstallerError) as error:
+            secrets = secrets_of((*urls, *self._configured))
+            raise service_error(scrubbed(str(error), secrets), urls, offline=offline) from None
+
+
+class _Reporter:
+    """Passes rattler's word on finished packages to a step."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def on_transaction_operation_complete(self, operation: int) -> None:
+        """Count one package."""
+        self._advance(1)
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        """Ignore all else that rattler reports."""
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *values: 0
+
+
+def _attempts(request: CondaRequest) -> Iterator[tuple[str, datetime | None, str | None]]:
+    """Yield Python specification, time, and the note to make if it works, from the most exact on."""
+    minor = ".".join(request.python.split(".")[:2])
+    pythons = [request.python] if request.python == minor else [request.python, minor]
+    times = [request.exclude_newer] if request.exclude_newer is None else [request.exclude_newer, None]
+    for newest in times:
+        for python in pythons:
+            notes = []
+            if python != request.python:
+                notes.append(f"no channel fits Python {request.python}; another {minor} is taken")
+            if newest != request.exclude_newer:
+                notes.append(
+                    f"conda packages are solved as of today: none fit as of {request.exclude_newer:%Y-%m-%d}"
+                )
+            yield f"python {python}.*", newest, "; ".join(notes) or None
+
+
+def _specs(requirements: Sequence[Requirement], channels: Sequence[Channel]) -> list[str]:
+    specs: list[str] = []
+    problems: list[str] = []
+    for requirement in requirements:
+        channel, mark, rest = requirement.text.rpartition("::")
+        url = next((each.url for each in channels if each.name == channel), None)
+        text = f"{url}::{rest}" if mark and url else requirement.text
+        try:
+            rattler.MatchSpec(text)
+            specs.append(text)
+        except InvalidMatchSpecError as error:
+            reason = str(error).splitlines()[0]
+            problems.append(f"{requirement.origin}: `{requirement.text}`: {reason}")
+    if problems:
+        raise InputError(
+            "model-environment-invalid", "conda cannot understand these lines:\n  " + "\n  ".join(problems)
+        )
+    return specs
+
+
+def _virtual_packages(request: CondaRequest) -> list[rattler.GenericVirtualPackage]:
+    """Describe the target, as the base image has it, and nothing of this machine."""
+    described = [
+        ("__glibc", request.glibc, "0"),
+        ("__linux", _LINUX, "0"),
+        ("__unix", "0", "0"),
+        ("__archspec", "1", _ARCHSPEC[request.platform]),
+    ]
+    return [
+        rattler.GenericVirtualPackage(
+            rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
+        )
+        for name, version, build in described
+    ]

@@ -1,0 +1,134 @@
+"""Pip lines resolved by uv, for the target's Python, platform and glibc, as of a day; wheels built by uv."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from mlflow_dbimage.backends.pylock_reading import read_resolution
+from mlflow_dbimage.backends.source_build import SourceBuilder
+from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
+from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines
+from mlflow_dbimage.backends.wheels import WheelStore
+from mlflow_dbimage.environment_spec import Requirement
+from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution
+from mlflow_dbimage.locking.locked_packages import LockedWheel, WheelSource
+from mlflow_dbimage.locking.package_owners import ResolvedDistribution
+from mlflow_dbimage.locking.wheel_choice import WHEEL_ARCHITECTURES
+
+# The glibc versions that uv knows as platforms, newest first; every base that we can meet has the oldest.
+_UV_GLIBC = (*range(40, 30, -1), 28, 17)
+
+_UNDATED = re.compile(r"`([^`/]+)` is missing an upload date")
+_DEFAULT_INDEX = re.compile(r"(?:--index-url|-i)\b")
+_INDEX_OPTION = re.compile(r"(?:--extra-index-url|--index-url|--index|-i)\b")
+
+_EVERY_INDEX = "--index-strategy=unsafe-best-match"
+
+#: Rounds in which undated packages are found before dates are given up for all.
+_MOST_ROUNDS = 20
+
+
+class UvResolver:
+    """The `PipBackend`.
+
+    Args:
+        cache: uv's cache, and what was built before.
+        wheels: Where built wheels are kept.
+    """
+
+    def __init__(self, cache: Path, wheels: WheelStore) -> None:
+        self._uv = UvProgram(cache / "uv")
+        self._builder = SourceBuilder(self._uv, cache / "built", wheels)
+        self.identity = f"uv {self._uv.version}"
+
+    def resolve(self, request: PipRequest) -> PipSolution:
+        """Return one version of each distribution, with its files.
+
+        What an index gives no upload times for is taken as of today; a note says so.
+        """
+        undated: set[str] = set()
+        for _ in range(_MOST_ROUNDS):
+            result = self._compile(request, undated)
+            found = {_distribution(name) for name in _UNDATED.findall(result.errors)} - undated
+            if result.code == 0 or not found:
+                break
+            undated |= found
+        else:
+            result = self._compile(replace(request, exclude_newer=None), set())
+        if result.code != 0:
+            raise error_of(self._telling(result, request, undated), request, _lines(request))
+        distributions = read_resolution(result.output)
+        return PipSolution(distributions=distributions, notes=_notes(undated, distributions))
+
+    def build(self, source: WheelSource, request: PipRequest) -> LockedWheel:
+        """Build a wheel, or find the one that was built before."""
+        return self._builder.build(source, request)
+
+    def _telling(self, result: UvResult, request: PipRequest, undated: set[str]) -> str:
+        """Return why there is no resolution; uv says that an index refused us only when it takes one by one."""
+        if request.access.offline or _EVERY_INDEX not in _arguments(request, undated):
+            return result.errors
+        again = self._compile(request, undated, every_index=False).errors
+        return again if REFUSED.search(again) else result.errors
+
+    def _compile(self, request: PipRequest, undated: set[str], *, every_index: bool = True) -> UvResult:
+        with tempfile.TemporaryDirectory(prefix="dbimage-") as scratch:
+            constraints = Path(scratch) / "conda-constraints.txt"
+            constraints.write_text("".join(f"{text}\n" for text in sorted(request.constraints.values())))
+            arguments = _arguments(request, undated)
+            if not every_index:
+                arguments = [word for word in arguments if word != _EVERY_INDEX]
+            return self._uv.run(
+                [*arguments, "--constraints", str(constraints)],
+                request.access,
+                folder=request.access.directory or Path(scratch),
+                text="".join(f"{line.text}\n" for line in _lines(request)),
+            )
+
+
+def _arguments(request: PipRequest, undated: set[str]) -> list[str]:
+    arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--no-header", "--no-annotate"]
+    arguments += ["--python", str(request.interpreter or sys.executable)]
+    arguments += ["--python-version", request.python, "--python-platform", _platform(request)]
+    if request.interpreter is None:
+        arguments += ["--only-binary", ":all:"]
+    if request.exclude_newer is not None:
+        arguments += ["--exclude-newer", f"{request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
+        arguments += [f"--exclude-newer-package={name}=false" for name in sorted(undated)]
+    if any(_INDEX_OPTION.match(line.text) for line in request.lines):
+        # The model was made by pip, which looks at every index for the best version of each package.
+        arguments.append(_EVERY_INDEX)
+    return arguments
+
+
+def _lines(request: PipRequest) -> list[Requirement]:
+    """Return what uv reads: our indexes, then the model's lines; a configured index replaces the model's."""
+    ours = [Requirement(text=text, origin="configuration") for text in index_lines(request.access)]
+    replaced = request.access.index_url is not None
+    theirs = [line for line in request.lines if not (replaced and _DEFAULT_INDEX.match(line.text))]
+    return [*ours, *theirs]
+
+
+def _platform(request: PipRequest) -> str:
+    glibc = int(request.glibc.split(".")[1])
+    known = next((minor for minor in _UV_GLIBC if minor <= glibc), _UV_GLIBC[-1])
+    return f"{WHEEL_ARCHITECTURES[request.platform.architecture]}-manylinux_2_{known}"
+
+
+def _distribution(file_name: str) -> str:
+    stem = file_name.removesuffix(".tar.gz").removesuffix(".zip")
+    name = stem.split("-")[0] if file_name.endswith(".whl") else stem.rpartition("-")[0]
+    return canonicalize_name(name)
+
+
+def _notes(undated: set[str], distributions: tuple[ResolvedDistribution, ...]) -> tuple[str, ...]:
+    taken = sorted(undated & {each.name for each in distributions})
+    if not taken:
+        return ()
+    return (f"the index gives no upload times for {', '.join(taken)}: taken as of today",)

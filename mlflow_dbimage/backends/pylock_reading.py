@@ -1,0 +1,81 @@
+"""Reads what uv resolved: a `pylock.toml` with the files of each distribution."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from mlflow_dbimage.locking.lock_inputs import without_user
+from mlflow_dbimage.locking.locked_packages import WheelSource
+from mlflow_dbimage.locking.package_owners import ResolvedDistribution
+from mlflow_dbimage.locking.wheel_choice import OfferedWheel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_resolution(text: str) -> tuple[ResolvedDistribution, ...]:
+    """Return the distributions of a `pylock.toml`, without credentials.
+
+    Source: PEP 751, version 1.0.
+    """
+    packages = tomllib.loads(text).get("packages", ())
+    return tuple(sorted((_distribution(package) for package in packages), key=lambda each: each.name))
+
+
+def _distribution(package: Mapping[str, Any]) -> ResolvedDistribution:
+    wheels = [_wheel(entry) for entry in package.get("wheels", ())]
+    source = _source(package)
+    archive = package.get("archive")
+    if archive is not None and _file_name(archive).endswith(".whl"):
+        wheels.append(_wheel(archive))
+    return ResolvedDistribution(
+        name=canonicalize_name(package["name"]),
+        version=package.get("version"),
+        wheels=tuple(wheels),
+        source=source,
+        direct=any(kind in package for kind in ("archive", "vcs", "directory")),
+    )
+
+
+def _wheel(entry: Mapping[str, Any]) -> OfferedWheel:
+    url = entry.get("url")
+    return OfferedWheel(
+        file_name=_file_name(entry),
+        sha256=entry.get("hashes", {}).get("sha256"),
+        size=entry.get("size"),
+        url=None if url is None else without_user(url.partition("#")[0]),
+        path=entry.get("path"),
+    )
+
+
+def _source(package: Mapping[str, Any]) -> WheelSource | None:
+    if "vcs" in package:
+        vcs = package["vcs"]
+        return WheelSource(
+            kind="git",
+            location=without_user(vcs["url"]),
+            commit=vcs["commit-id"],
+            subdirectory=vcs.get("subdirectory"),
+        )
+    if "directory" in package:
+        return WheelSource(kind="path", location=package["directory"]["path"])
+    entry = package.get("sdist") or package.get("archive")
+    if entry is None or _file_name(entry).endswith(".whl"):
+        return None
+    sha256 = entry.get("hashes", {}).get("sha256")
+    if "path" in entry:
+        return WheelSource(kind="path", location=entry["path"], sha256=sha256)
+    location = without_user(entry["url"].partition("#")[0])
+    return WheelSource(kind="sdist", location=location, sha256=sha256, subdirectory=entry.get("subdirectory"))
+
+
+def _file_name(entry: Mapping[str, Any]) -> str:
+    place = entry.get("name") or entry.get("path") or urlsplit(entry["url"]).path
+    return unquote(str(place).rstrip("/").rsplit("/", 1)[-1])

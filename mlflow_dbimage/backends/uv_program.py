@@ -1,0 +1,183 @@
+"""The uv program: started with a small environment of its own, credentials never on its command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+
+from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
+from mlflow_dbimage.errors import ServiceError
+from mlflow_dbimage.locking.environment_solver import IndexAccess
+from mlflow_dbimage.locking.lock_inputs import without_user
+
+# What a build of somebody else's code may see of our environment.
+_HARMLESS = (
+    "PATH",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "UV_HTTP_TIMEOUT",
+    "UV_SYSTEM_CERTS",
+    "UV_NATIVE_TLS",
+    "UV_INSECURE_HOST",
+    "UV_CONFIG_FILE",
+)
+
+# What uv itself finds credentials by.
+_OF_THE_USER = (
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "NETRC",
+    "UV_KEYRING_PROVIDER",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH_COMMAND",
+)
+
+_ALWAYS = {
+    "LC_ALL": "C.UTF-8",
+    "NO_COLOR": "1",
+    "UV_NO_PROGRESS": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+    "UV_LINK_MODE": "copy",
+    "GIT_TERMINAL_PROMPT": "0",
+    # Built wheels must not depend on when or in which order they are built.
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": "315532801",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UvResult:
+    """What a run of uv gave."""
+
+    code: int
+    output: str
+    errors: str
+    """Without credentials."""
+
+
+class UvProgram:
+    """uv with its cache.
+
+    Args:
+        cache: uv's cache folder.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.version = uv_version()
+        self._cache = cache
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        access: IndexAccess,
+        *,
+        folder: Path,
+        text: str = "",
+        home: Path | None = None,
+    ) -> UvResult:
+        """Run uv to its end.
+
+        Indexes are not told by the environment, which programs that uv starts inherit: pass `index_lines`.
+
+        Args:
+            arguments: Without credentials.
+            access: Whether uv may use the network, and whose credentials to keep out of its answer.
+            folder: The working folder.
+            text: Standard input.
+            home: Another home, for code that is not ours: then uv is told the indexes, without credentials.
+
+        Raises:
+            ServiceError: `program-failed`, uv cannot be started.
+        """
+        command = [str(_binary()), *arguments, *(["--offline"] if access.offline else [])]
+        environment = self._environment(access, home)
+        try:
+            done = subprocess.run(
+                command, input=text.encode(), cwd=folder, env=environment, capture_output=True, check=False
+            )
+        except OSError as error:
+            raise ServiceError("program-failed", f"cannot start uv: {error.strerror}") from error
+        secrets = secrets_of((*access.index_urls, *all_indexes(access)))
+        return UvResult(
+            code=done.returncode,
+            output=done.stdout.decode(errors="replace"),
+            errors=scrubbed(done.stderr.decode(errors="replace"), secrets),
+        )
+
+    def _environment(self, access: IndexAccess, home: Path | None) -> dict[str, str]:
+        names = _HARMLESS if home else (*_HARMLESS, *_OF_THE_USER)
+        environment = {name: os.environ[name] for name in names if name in os.environ}
+        environment |= _ALWAYS | {"UV_CACHE_DIR": str(self._cache)} | _configuration(environment)
+        if home is not None:
+            environment["HOME"] = str(home)
+            default, extra = _indexes(access)
+            if default:
+                environment["UV_DEFAULT_INDEX"] = without_user(default)
+            if extra:
+                environment["UV_INDEX"] = " ".join(without_user(url) for url in extra)
+        return environment
+
+
+def index_lines(access: IndexAccess) -> list[str]:
+    """Return the indexes as lines of a requirements file, with credentials: for standard input only."""
+    default, extra = _indexes(access)
+    return [*([f"--index-url {default}"] if default else []), *(f"--extra-index-url {url}" for url in extra)]
+
+
+def all_indexes(access: IndexAccess) -> tuple[str, ...]:
+    """Return the URLs of all indexes that uv is told of, with credentials."""
+    default, extra = _indexes(access)
+    return ((default,) if default else ()) + extra
+
+
+def _indexes(access: IndexAccess) -> tuple[str | None, tuple[str, ...]]:
+    """Return the default index and those beside it: as configured, else as the user's environment says."""
+    default = access.index_url or os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
+    extra = access.extra_index_urls
+    if not extra:
+        words = f"{os.environ.get('UV_INDEX', '')} {os.environ.get('UV_EXTRA_INDEX_URL', '')}".split()
+        extra = tuple(re.sub(r"^[\w-]+=", "", word) for word in words)
+    return default and re.sub(r"^[\w-]+=", "", default), extra
+
+
+def uv_version() -> str:
+    """Return the version of the uv that is installed."""
+    from importlib.metadata import version
+
+    return version("uv")
+
+
+def _binary() -> Path:
+    try:
+        return Path(uv.find_uv_bin())
+    except FileNotFoundError as error:
+        raise ServiceError(
+            "program-failed", "the uv program is missing", hint="install the package `uv` again"
+        ) from error
+
+
+def _configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let uv read the user's or the system's configuration, and never one that lies in a model."""
+    if "UV_CONFIG_FILE" in environment:
+        return {}
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    for path in (home / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):
+        if path.is_file():
+            return {"UV_CONFIG_FILE": str(path)}
+    return {"UV_NO_CONFIG": "1"}

@@ -1,0 +1,64 @@
+"""An installed environment: a lock put into a prefix, from caches, channels and indexes, without solving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_dbimage.errors import VerificationError
+from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking import pip_part
+from mlflow_dbimage.locking.environment_solver import CONDA_PLATFORMS, IndexAccess, PipRequest, Solver
+from mlflow_dbimage.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockInstaller:
+    """Installs what a lock names."""
+
+    solver: Solver
+    access: IndexAccess
+
+    def install(self, locked: LockedEnv, prefix: Path, image_prefix: str, progress: Progress) -> None:
+        """Install every package of the lock into a new prefix; scripts name the Python of `image_prefix`.
+
+        Raises:
+            ServiceError: `channel-failed`, `index-failed`, `offline`, `program-failed`, `disk-failed`.
+            VerificationError: `digest-mismatch`: a channel or index has another file now, or a wheel that was
+                built from source cannot be built again as it was.
+            InputError: `model-unsafe`.
+            MatchError: `unsolvable`, a wheel must be built again and cannot be.
+        """
+        platform = CONDA_PLATFORMS[f"{locked.platform.os}/{locked.platform.architecture}"]
+        offline = self.access.offline
+        self.solver.conda.install(
+            locked.conda, prefix, platform, offline=offline, progress=progress, image_prefix=image_prefix
+        )
+        if not locked.wheels:
+            return
+        self._build_again(locked, prefix)
+        found = [wheel for wheel in locked.wheels if wheel.built_from is None]
+        self.solver.wheels.fetch(found, self.access, progress)
+        self.solver.wheels.install(locked.wheels, prefix, image_prefix, locked.python_minor, progress)
+
+    def _build_again(self, locked: LockedEnv, prefix: Path) -> None:
+        """Build what was built from source and is not kept any more, and hold it against the lock."""
+        request = PipRequest(
+            access=self.access,
+            python=locked.python,
+            interpreter=pip_part.interpreter(prefix, locked.platform),
+            platform=locked.platform,
+            glibc="",
+            exclude_newer=locked.as_of,
+        )
+        for wheel in locked.wheels:
+            if wheel.built_from is None or self.solver.wheels.has(wheel):
+                continue
+            built = self.solver.pip.build(wheel.built_from, request)
+            if built.sha256 != wheel.sha256:
+                raise VerificationError(
+                    "digest-mismatch",
+                    f"{wheel.name} {wheel.version}, built again from {wheel.built_from}, has sha256 "
+                    f"{built.sha256}, and the lock says {wheel.sha256}",
+                    hint="lock the environment again",
+                )

@@ -1,0 +1,11 @@
+"""What `locked_env` is made with: the values of a lock, its files, who owns what, and the protocols of its tools.
+
+locked_packages    conda packages, wheels and decisions, as values
+environment_solver what solvers, fetchers and installers are asked, and what they answer
+wheel_choice       which wheel of a distribution fits a Python, a platform and a glibc
+package_owners     which distribution conda and pip both bring, and who has it
+path_owners        which path two packages bring, and who has it
+pip_part           pip's part of a lock, resolved and settled against conda's
+lock_files         the two standard files, and our own record
+lock_inputs        the key under which a lock is remembered
+"""

@@ -1,0 +1,83 @@
+"""The packages of a lock, as values: conda packages, wheels, what wheels are built from, and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaPackage:
+    """One conda package of a lock."""
+
+    name: str
+    version: str
+    build: str
+    build_number: int
+    subdir: str
+    """Where in its channel it is: `linux-64` or `noarch`."""
+    file_name: str
+    sha256: str
+    """Of the archive, 64 hexadecimal digits."""
+    size: int | None
+    """Of the archive, in bytes."""
+    channel: str
+    """As the model names it (`conda-forge`), or its URL without credentials; never a mirror."""
+    canonical_url: str
+    """Where the package is in the channel of that name; the same through every mirror."""
+    url: str
+    """Where it was found, without credentials."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What else an installation records: `depends`, `noarch`, `license`, `timestamp`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelSource:
+    """What a wheel is built from."""
+
+    kind: str
+    """`sdist` (an archive at a URL), `git`, or `path` (an archive or directory of the model)."""
+    location: str
+    """A URL without credentials, or a path relative to the model."""
+    sha256: str | None = None
+    """Of an archive, 64 hexadecimal digits."""
+    commit: str | None = None
+    """Of a git repository, 40 hexadecimal digits."""
+    subdirectory: str | None = None
+
+    def __str__(self) -> str:
+        name = self.location.rstrip("/").rsplit("/", 1)[-1]
+        return f"{name} at commit {self.commit[:12]}" if self.commit else name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedWheel:
+    """One wheel of a lock."""
+
+    name: str
+    """Normalised, as PEP 503 says."""
+    version: str
+    file_name: str
+    sha256: str
+    """64 hexadecimal digits."""
+    size: int | None
+    """In bytes."""
+    url: str | None = None
+    """Where it was found, without credentials; None for a wheel of the model and for one that we built."""
+    path: str | None = None
+    """Of a wheel in the model, relative to its directory."""
+    built_from: WheelSource | None = None
+    omitted: tuple[str, ...] = ()
+    """Paths relative to the prefix that another distribution owns and this one does not install."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Who owns a distribution or a path that more than one package brings, and why."""
+
+    distribution: str
+    """A distribution's name, or a path (relative to the prefix) that two of them bring."""
+    owner: str
+    """`conda`, `pip`, or the package that keeps the path."""
+    reason: str

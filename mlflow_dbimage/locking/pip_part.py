@@ -1,0 +1,140 @@
+"""The pip part of a lock: resolved beside the conda part, one wheel for each, one owner for each file."""
+
+from __future__ import annotations
+
+import platform as host
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+
+from mlflow_dbimage.errors import MatchError
+from mlflow_dbimage.locking import package_owners, path_owners, wheel_choice
+from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution, Solver
+from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel
+from mlflow_dbimage.locking.package_owners import InstalledConda, ResolvedDistribution
+from mlflow_dbimage.locking.wheel_choice import OfferedWheel
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.progress import Progress
+
+_BUILDS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipPart:
+    """What the pip part adds to a lock, and what of the conda part it leaves."""
+
+    wheels: tuple[LockedWheel, ...]
+    conda: tuple[CondaPackage, ...]
+    decisions: tuple[Decision, ...]
+    notes: tuple[str, ...]
+
+
+def solve(
+    request: PipRequest,
+    conda: Sequence[CondaPackage],
+    installed: InstalledConda,
+    solver: Solver,
+    progress: Progress,
+) -> PipPart:
+    """Resolve, choose or build wheels, fetch them, and settle who owns what.
+
+    Raises: as `locked_env.lock`.
+    """
+    with progress.step("resolving pip packages") as step:
+        solution = _resolve(request, solver)
+        step.note(f"{len(solution.distributions)} packages")
+    owners = package_owners.settle_distributions(conda, solution.distributions, installed)
+    wheels = solver.wheels.fetch(_wheels(owners.pip, request, solver, progress), request.access, progress)
+    placed = [(wheel, solver.wheels.contents(wheel, request.python_minor)) for wheel in wheels]
+    wheels, decisions = path_owners.settle_paths(placed, installed.without(owners.left_out))
+    return PipPart(
+        wheels=wheels,
+        conda=owners.conda,
+        decisions=owners.decisions + decisions,
+        notes=solution.notes,
+    )
+
+
+def interpreter(prefix: Path, target: Platform) -> Path | None:
+    """Return the environment's Python where it can run on this machine."""
+    machine = wheel_choice.WHEEL_ARCHITECTURES[target.architecture]
+    runs_here = sys.platform == "linux" and host.machine() == machine
+    return prefix / "bin" / "python" if runs_here else None
+
+
+def _resolve(request: PipRequest, solver: Solver) -> PipSolution:
+    """Resolve beside conda's versions, freeing those that stand in the way, and in the end all of them."""
+    held = dict(request.constraints)
+    while True:
+        answer = _attempt(replace(request, constraints=held), solver)
+        if isinstance(answer, PipSolution):
+            return answer
+        if not held:
+            raise answer
+        rest = {name: text for name, text in held.items() if not _names(answer.message, name)}
+        held = rest if len(rest) < len(held) else {}
+
+
+def _attempt(request: PipRequest, solver: Solver) -> PipSolution | MatchError:
+    try:
+        return solver.pip.resolve(request)
+    except MatchError as error:
+        return error
+
+
+def _names(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+def _wheels(
+    distributions: Sequence[ResolvedDistribution], request: PipRequest, solver: Solver, progress: Progress
+) -> tuple[LockedWheel, ...]:
+    tags = wheel_choice.tags(request.python_minor, request.glibc, request.platform)
+    chosen = [(each, wheel_choice.choose(each.wheels, tags)) for each in distributions]
+    _refuse_unbuildable([each for each, wheel in chosen if wheel is None], request)
+    wheels = [_locked_wheel(each, wheel) for each, wheel in chosen if wheel is not None]
+    to_build = [each.source for each, wheel in chosen if wheel is None and each.source is not None]
+    if to_build:
+        with (
+            progress.step("building wheels from source") as step,
+            ThreadPoolExecutor(_BUILDS_AT_ONCE) as pool,
+        ):
+            step.total(len(to_build))
+            for wheel in pool.map(lambda source: solver.pip.build(source, request), to_build):
+                wheels.append(wheel)
+                step.advance()
+    return tuple(sorted(wheels, key=lambda wheel: wheel.name))
+
+
+def _refuse_unbuildable(distributions: Iterable[ResolvedDistribution], request: PipRequest) -> None:
+    refused = [
+        f"{each.name} {each.version or ''}".rstrip()
+        for each in distributions
+        if each.source is None or request.interpreter is None
+    ]
+    if refused:
+        here = "" if request.interpreter else "; source distributions are built only on the platform itself"
+        raise MatchError(
+            "wrong-platform",
+            f"no wheel for {request.platform} with glibc {request.glibc} and Python {request.python_minor}: "
+            f"{', '.join(refused)}{here}",
+            hint="pin versions that have such wheels, or name a base image with a newer glibc",
+        )
+
+
+def _locked_wheel(distribution: ResolvedDistribution, wheel: OfferedWheel) -> LockedWheel:
+    version = distribution.version or str(parse_wheel_filename(wheel.file_name)[1])
+    return LockedWheel(
+        name=distribution.name,
+        version=version,
+        file_name=wheel.file_name,
+        sha256=wheel.sha256 or "",
+        size=wheel.size,
+        url=wheel.url,
+        path=wheel.path,
+    )
