@@ -1,10 +1,10 @@
-"""The doors: each reads its caller's words into a request, calls the core once, and answers in its caller's words.
+"""The doors: each reads its caller's words into a request, calls the core once, and answers in those words.
 
 | door | who calls it | what it hands in |
 | --- | --- | --- |
-| `deployments` | MLflow: `mlflow deployments ... -t dbimage`, `get_deploy_client("dbimage:...")` | strings of `-C` |
+| `deployments` | `mlflow deployments ... -t dbimage`, `get_deploy_client("dbimage:...")` | strings of `-C` |
 | `cli` | people and CI: the `dbimage` command | arguments and options |
 | `batch` | the container: ENTRYPOINT of the images that we build | arguments of a scoring job |
 
-No door imports another.
+No door imports another; `mlflow_words`, `terminal`, `progress_view` and `scoring_calls` are how they speak.
 """
