@@ -1,0 +1,1 @@
+"""What the Python of a packed environment runs while an image is built: Python 3.7 and newer, standard library."""

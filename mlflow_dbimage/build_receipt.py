@@ -1,0 +1,125 @@
+"""What was built from what: the record inside the image, and the receipt of one build.
+
+An `ImageRecord` is a function of the inputs alone and travels in the image's labels, so that any machine reads
+the same from the image itself. A `BuildReceipt` adds what only this build knows: where the image went, what
+was sent, how long it took.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from mlflow_dbimage.oci.image import canonical_json
+
+#: Version of the record's form and of everything that decides bytes: layers, paths, normalisation.
+FORMAT = 1
+
+RECORD_LABEL = "dev.dbimage.record"
+
+_PLAIN_LABELS = {
+    "dev.dbimage.model": "model_uri",
+    "dev.dbimage.model.digest": "model_digest",
+    "dev.dbimage.lock.digest": "lock_digest",
+    "dev.dbimage.runtime": "runtime",
+    "org.opencontainers.image.base.digest": "base_digest",
+    "org.opencontainers.image.base.name": "base_reference",
+    "org.opencontainers.image.title": "model_name",
+    "org.opencontainers.image.version": "model_version",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """One of our layers."""
+
+    kind: str
+    """`environment`, `scoring` or `model`."""
+    digest: str
+    diff_id: str
+    size: int
+    """In bytes, compressed."""
+    contents: tuple[str, ...]
+    """The distributions or parts in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """The inputs of an image and the layers that they gave; equal inputs, equal record."""
+
+    model_uri: str
+    model_name: str
+    model_version: str | None
+    model_digest: str
+    mlflow_version: str | None
+    runtime: str | None
+    base_reference: str
+    base_digest: str
+    base_layers: int
+    """How many of the image's layers, from the bottom, are the base's."""
+    platform: str
+    python: str
+    lock_digest: str
+    packages: int
+    bytecode: str
+    """`imported`, `all` or `none`."""
+    bytecode_modules: str
+    """Digest of the list of modules that have byte code."""
+    compressor: str
+    layers: tuple[LayerRecord, ...]
+    format: int = FORMAT
+
+    def to_labels(self) -> dict[str, str]:
+        """Give the labels: the whole record in one, and what people look for in their own."""
+        data = asdict(self)
+        labels = {label: str(data[key]) for label, key in _PLAIN_LABELS.items() if data[key] is not None}
+        labels["dev.dbimage.base.layers"] = str(self.base_layers)
+        labels[RECORD_LABEL] = canonical_json(data).decode()
+        return labels
+
+    @classmethod
+    def from_labels(cls, labels: Mapping[str, str]) -> ImageRecord | None:
+        """Read the record of an image, or None where the image is not ours or of a newer format."""
+        try:
+            data = json.loads(labels[RECORD_LABEL])
+            if data["format"] != FORMAT:
+                return None
+            data["layers"] = tuple(_layer_record(layer) for layer in data["layers"])
+            return cls(**{field.name: data[field.name] for field in fields(cls)})
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def _layer_record(data: Mapping[str, Any]) -> LayerRecord:
+    return LayerRecord(**{**data, "contents": tuple(data["contents"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReceipt:
+    """What one build did."""
+
+    name: str
+    reference: str
+    """Where the image is, by its digest where the destination has digests."""
+    digest: str
+    """Of the manifest."""
+    tags: tuple[str, ...]
+    record: ImageRecord
+    image_size: int
+    """Bytes of all layers, compressed, base included."""
+    added_size: int
+    """Bytes of our layers, compressed."""
+    sent_size: int
+    """Bytes that the destination lacked."""
+    sent: str
+    """What it did not lack, in a few words."""
+    environment_reused: bool
+    """Whether the environment's layers came from the cache."""
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}

@@ -1,0 +1,254 @@
+"""An environment's layers: found in the cache by the lock they were made from, or made.
+
+This is what makes a new version of a model cheap: the key is known before anything is installed, and models
+that share a lock share their layers. Two builds that need the same environment at once do not both make it: one
+makes it, the other waits and finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow_dbimage.build_cache import BuildCache, cache_key
+from mlflow_dbimage.build_receipt import FORMAT
+from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.model_layers import (
+    AddedLayer,
+    LayerStyle,
+    group,
+    scoring_entries,
+    write_environment,
+)
+from mlflow_dbimage.model_spec import ModelSpec
+from mlflow_dbimage.oci.descriptor import Descriptor, Platform
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.packed_env import (
+    IMAGE_PREFIX,
+    BytecodeCompiler,
+    PackedEnv,
+    Packer,
+    all_modules,
+    pack,
+    with_bytecode,
+)
+from mlflow_dbimage.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentLayers:
+    """The layers of an environment, and what they hold."""
+
+    layers: tuple[AddedLayer, ...]
+    bytecode: str
+    """`imported`, `all` or `none`: what really has byte code."""
+    bytecode_modules: str
+    """Digest of the list of modules with byte code."""
+    notes: tuple[str, ...]
+    reused: bool = False
+    """Whether they came from the cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentWish:
+    """An environment that is wanted as layers."""
+
+    locked: LockedEnv
+    spec: ModelSpec
+    """The model that is loaded once, to see which modules need byte code."""
+    platform: Platform
+    bytecode: str
+    """`imported`, `all` or `none`."""
+    budget: int
+    """Most layers that it may take."""
+    style: LayerStyle
+
+
+class Rehearsed(Protocol):
+    """What a rehearsal found."""
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Sources of the modules that were imported, relative to the prefix."""
+
+    @property
+    def error(self) -> str | None:
+        """What stopped it, or None."""
+
+
+class EnvironmentPrograms(BytecodeCompiler, Protocol):
+    """Runs the environment's own Python."""
+
+    def can_run(self, target: Platform) -> bool:
+        """Whether this machine runs programs for `target`."""
+
+    def rehearse(self, prefix: Path, library: Path, model: Path, example: str | None, scratch: Path) -> Rehearsed:
+        """Load the model and predict on its example."""
+
+
+class Installer(Protocol):
+    """Installs what a lock names."""
+
+    def install(self, locked: LockedEnv, prefix: Path, image_prefix: str, progress: Progress) -> None:
+        """Install every package of the lock into a new prefix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentMakers:
+    """What makes an environment."""
+
+    installer: Installer
+    packer: Packer
+    python: EnvironmentPrograms
+    cache: BuildCache
+
+
+class LayersWanted(Protocol):
+    """A destination's word on which layers it lacks."""
+
+    def __call__(self, blobs: Iterable[Descriptor]) -> set[Digest]:
+        """Return the digests of those that it lacks."""
+
+
+def obtain(
+    wish: EnvironmentWish,
+    makers: EnvironmentMakers,
+    missing: LayersWanted,
+    work: Path,
+    progress: Progress,
+) -> EnvironmentLayers:
+    """Return the environment's layers, from the cache where it has all that the destination lacks.
+
+    Args:
+        wish: What is wanted.
+        makers: What makes it if need be.
+        missing: Says which layers the destination lacks.
+        work: An empty folder for the build.
+        progress: Where steps are reported.
+    """
+    key = _key(wish)
+    with makers.cache.lock(f"environment-{key[:32]}"):
+        found = _cached(key, makers.cache, missing)
+        if found is not None:
+            return found
+        made = _make(wish, makers, work, progress)
+        makers.cache.put_record("environments", key, _to_record(made))
+        return made
+
+
+def _key(wish: EnvironmentWish) -> str:
+    parents = {path: owner for path, owner in wish.style.parents.items() if path in ("opt", "opt/dbimage")}
+    return cache_key(
+        FORMAT,
+        str(wish.locked.digest),
+        IMAGE_PREFIX,
+        str(wish.platform),
+        wish.bytecode,
+        wish.budget,
+        wish.style.compression.identity,
+        sorted(parents.items()),
+    )
+
+
+def _cached(key: str, cache: BuildCache, missing: LayersWanted) -> EnvironmentLayers | None:
+    record = cache.record("environments", key)
+    if record is None:
+        return None
+    found = _from_record(record)
+    wanted = missing([layer.descriptor for layer in found.layers])
+    return found if all(cache.has_intact_blob(digest) for digest in wanted) else None
+
+
+def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress) -> EnvironmentLayers:
+    prefix = work / "env"
+    makers.installer.install(wish.locked, prefix, IMAGE_PREFIX, progress)
+    with progress.step("checking the environment with conda-pack") as step:
+        packed = pack(prefix, makers.packer, channel_urls=wish.locked.channel_urls())
+        step.note(f"{len(packed.distributions)} distributions, {packed.size / 1e6:,.0f} MB")
+    kind, modules, notes = _modules_to_compile(packed, wish, makers.python, work, progress)
+    if modules:
+        with progress.step(f"compiling {len(modules)} modules"):
+            packed = with_bytecode(packed, prefix, modules, makers.python, work / "bytecode")
+    with progress.step("writing environment layers") as step:
+        step.total(packed.size)
+        groups = group(packed, wish.budget)
+        layers = write_environment(groups, wish.locked.files(), wish.style, step.advance)
+        step.note(f"{len(layers)} layers, {sum(layer.descriptor.size for layer in layers) / 1e6:,.0f} MB")
+    return EnvironmentLayers(
+        layers=layers,
+        bytecode=kind,
+        bytecode_modules=str(Digest.of(canonical_json(sorted(modules)))),
+        notes=notes,
+    )
+
+
+def _modules_to_compile(
+    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+) -> tuple[str, frozenset[str], tuple[str, ...]]:
+    """Return the kind of byte code that can be had, the modules, and notes."""
+    if wish.bytecode == "none":
+        return "none", frozenset(), ()
+    if not python.can_run(wish.platform):
+        return "none", frozenset(), (f"no byte code: this machine does not run {wish.platform}",)
+    if wish.bytecode == "all":
+        return "all", all_modules(packed), ()
+    with progress.step("loading the model once, to see what it imports") as step:
+        imported, notes = _imported(wish.spec, python, work)
+        modules = all_modules(packed) & imported
+        step.note(f"{len(modules)} modules")
+    return "imported", modules, notes
+
+
+def _imported(spec: ModelSpec, python: EnvironmentPrograms, work: Path) -> tuple[frozenset[str], tuple[str, ...]]:
+    scratch, root = work / "rehearsal", work / "scoring"
+    scratch.mkdir()
+    for entry in scoring_entries():
+        path = root / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert entry.content is not None
+        with entry.content() as stream:
+            path.write_bytes(stream.read())
+    library = root / "opt" / "dbimage" / "lib"
+    found = python.rehearse(work / "env", library, spec.directory, spec.serving_example or spec.example, scratch)
+    if found.error is None:
+        return found.modules, ()
+    return found.modules, (f"the model did not load or predict on this machine: {found.error}",)
+
+
+def _to_record(made: EnvironmentLayers) -> dict[str, Any]:
+    return {
+        "bytecode": made.bytecode,
+        "bytecode_modules": made.bytecode_modules,
+        "notes": list(made.notes),
+        "layers": [
+            {
+                "descriptor": layer.descriptor.to_dict(),
+                "diff_id": str(layer.diff_id),
+                "title": layer.title,
+                "contents": list(layer.contents),
+            }
+            for layer in made.layers
+        ],
+    }
+
+
+def _from_record(record: Mapping[str, Any]) -> EnvironmentLayers:
+    return EnvironmentLayers(
+        bytecode=record["bytecode"],
+        bytecode_modules=record["bytecode_modules"],
+        notes=tuple(record["notes"]),
+        layers=tuple(
+            AddedLayer(
+                kind="environment",
+                descriptor=Descriptor.from_dict(layer["descriptor"]),
+                diff_id=Digest.parse(layer["diff_id"]),
+                title=layer["title"],
+                contents=tuple(layer["contents"]),
+            )
+            for layer in record["layers"]
+        ),
+        reused=True,
+    )

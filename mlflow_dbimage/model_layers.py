@@ -1,0 +1,163 @@
+"""The layers that an image gets on top of its base: environment by distribution, then scoring code, then model.
+
+Least changing first, so that a new version of a model costs its own bytes. Layers are pure additions: what is
+below is never needed to understand one, so equal contents are equal layers on any base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from mlflow_dbimage.model_spec import ModelSpec
+from mlflow_dbimage.oci.compression import Compression
+from mlflow_dbimage.oci.descriptor import Descriptor
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.layer import write_layer
+from mlflow_dbimage.oci.tar import TarEntry, file_entry, sorted_with_parents
+from mlflow_dbimage.packed_env import PackedDistribution, PackedEnv
+
+MODEL_PATH = "/opt/dbimage/model"
+LOCK_PATH = "/opt/dbimage/lock"
+LIBRARY_PATH = "/opt/dbimage/lib"
+SCORE_PATH = "/opt/dbimage/bin/score"
+
+#: Below this many bytes, uncompressed, a distribution does not get a layer of its own: about 4 MB compressed.
+_LARGE = 12 << 20
+#: A model file of at least this many bytes gets a layer of its own, so that small changes beside it cost little.
+_HEAVY_MODEL_FILE = 200 << 20
+_WRITERS = 2
+
+Parents = Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerGroup:
+    """Distributions that share a layer."""
+
+    title: str
+    distributions: tuple[PackedDistribution, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedLayer:
+    """A layer that was made: its names, and what is in it. Its bytes are a blob of the cache."""
+
+    kind: str
+    """`environment`, `scoring` or `model`."""
+    descriptor: Descriptor
+    diff_id: Digest
+    title: str
+    contents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStyle:
+    """How layers are written."""
+
+    directory: Path
+    """Where blobs are kept, by digest."""
+    compression: Compression
+    parents: Parents
+    """Mode, uid and gid of directories that the base has: a layer must not change them (docs/measurements.md)."""
+
+
+def group(env: PackedEnv, budget: int) -> tuple[LayerGroup, ...]:
+    """Share an environment's distributions out to at most `budget` layers.
+
+    The largest get a layer each; the rest share two, one of conda's libraries and one of Python packages, since
+    the ten largest hold four fifths of the bytes (docs/measurements.md).
+    """
+    by_size = sorted(env.distributions, key=lambda each: (-each.size, each.name))
+    large = [each for each in by_size if each.size >= _LARGE and each.manager != "none"][: max(budget - 2, 0)]
+    taken = {id(each) for each in large}
+    rest = [each for each in env.distributions if id(each) not in taken]
+    shared = (
+        LayerGroup(title="other conda packages", distributions=_managed_by(rest, "conda")),
+        LayerGroup(title="other packages", distributions=_managed_by(rest, "pip", "none")),
+    )
+    own = tuple(LayerGroup(title=each.title, distributions=(each,)) for each in large)
+    return own + tuple(each for each in shared if each.distributions)
+
+
+def write_environment(
+    groups: Sequence[LayerGroup],
+    lock_files: Mapping[str, bytes],
+    style: LayerStyle,
+    report: Callable[[int], None] = lambda size: None,
+) -> tuple[AddedLayer, ...]:
+    """Write an environment's layers, and the lock files beside the last of them.
+
+    Args:
+        groups: As `group` gives them.
+        lock_files: Contents by file name.
+        style: How layers are written.
+        report: Called with the bytes of each layer that is done, uncompressed.
+    """
+    locks = [file_entry(f"{LOCK_PATH[1:]}/{name}", data, 0o644) for name, data in lock_files.items()]
+
+    def write(position: int) -> AddedLayer:
+        entries = [entry for each in groups[position].distributions for entry in each.entries]
+        if position == len(groups) - 1:
+            entries += locks
+        contents = tuple(each.title for each in groups[position].distributions if each.name)
+        added = _write("environment", groups[position].title, contents, entries, style)
+        report(sum(each.size for each in groups[position].distributions))
+        return added
+
+    # Framing holds the interpreter, hashing and compressing do not: two writers keep two cores busy.
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        return tuple(pool.map(write, range(len(groups))))
+
+
+def write_scoring(style: LayerStyle) -> AddedLayer:
+    """Write the layer of our own code that runs in the image."""
+    return _write("scoring", "scoring code", ("dbimage scoring",), scoring_entries(), style)
+
+
+def scoring_entries() -> list[TarEntry]:
+    """Return the files of our own code that run in the image."""
+    core, doors = files("mlflow_dbimage"), files("plugin_entrypoints")
+    library = LIBRARY_PATH[1:]
+    sources = {
+        f"{library}/plugin_entrypoints/batch.py": (doors / "batch.py").read_bytes(),
+        f"{library}/plugin_entrypoints/__init__.py": b"",
+        f"{library}/mlflow_dbimage/__init__.py": b"",
+    }
+    for resource in (core / "scoring").iterdir():
+        if resource.name.endswith(".py"):
+            sources[f"{library}/mlflow_dbimage/scoring/{resource.name}"] = resource.read_bytes()
+    entries = [file_entry(path, data, 0o644) for path, data in sources.items()]
+    return [*entries, file_entry(SCORE_PATH[1:], (core / "scoring" / "score.sh").read_bytes(), 0o755)]
+
+
+def write_model(spec: ModelSpec, style: LayerStyle) -> tuple[AddedLayer, ...]:
+    """Write the model's layers: one for each heavy file, then one for the rest."""
+    heavy = [file for file in spec.files if file.size >= _HEAVY_MODEL_FILE]
+    rest = [file for file in spec.files if file.size < _HEAVY_MODEL_FILE]
+
+    def entries(chosen: Iterable[object]) -> list[TarEntry]:
+        return [
+            file_entry(f"{MODEL_PATH[1:]}/{file.path}", spec.directory / file.path, file.mode)  # type: ignore[attr-defined]
+            for file in chosen
+        ]
+
+    layers = [_write("model", f"model file {file.path}", (file.path,), entries([file]), style) for file in heavy]
+    title = f"model {spec.name}" + (f" version {spec.version}" if spec.version else "")
+    return (*layers, _write("model", title, ("model",), entries(rest), style))
+
+
+def _write(
+    kind: str, title: str, contents: tuple[str, ...], entries: Sequence[TarEntry], style: LayerStyle
+) -> AddedLayer:
+    written = write_layer(sorted_with_parents(entries, style.parents), style.directory, style.compression)
+    return AddedLayer(
+        kind=kind, descriptor=written.descriptor, diff_id=written.diff_id, title=title, contents=contents
+    )
+
+
+def _managed_by(distributions: Iterable[PackedDistribution], *managers: str) -> tuple[PackedDistribution, ...]:
+    return tuple(each for each in distributions if each.manager in managers)

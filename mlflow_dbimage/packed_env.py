@@ -1,0 +1,255 @@
+"""The packed environment: every file of an installed environment, as it will be in the image, by distribution.
+
+Nothing is copied here. Each file is a tar entry whose content is opened, and where its package asks for it
+rewritten to its prefix in the image, when a layer is written.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow_dbimage.errors import VerificationError
+from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.oci.tar import TarEntry, file_entry
+
+#: Where the environment is in the image: the prefix that its files name.
+IMAGE_PREFIX = "/opt/dbimage/env"
+
+# What of a conda-meta record is the same wherever and whenever the package is installed. Left out: cache and
+# link paths, times of installation, requested specs, URLs of mirrors.
+_META_KEYS = (
+    "arch",
+    "build",
+    "build_number",
+    "constrains",
+    "depends",
+    "features",
+    "files",
+    "license",
+    "license_family",
+    "md5",
+    "name",
+    "noarch",
+    "platform",
+    "python_site_packages_path",
+    "sha256",
+    "size",
+    "subdir",
+    "timestamp",
+    "track_features",
+    "version",
+)
+_META_PATH_KEYS = ("_path", "path_type", "sha256", "size_in_bytes", "prefix_placeholder", "file_mode", "no_link")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedDistribution:
+    """The files of one distribution: a conda package or a wheel."""
+
+    name: str
+    version: str
+    manager: str
+    """`conda`, `pip`, or `none` for what no distribution owns."""
+    entries: tuple[TarEntry, ...]
+    """Paths are relative to the image's root; no directories."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, uncompressed."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def title(self) -> str:
+        """Name and version, as people write them."""
+        return f"{self.name} {self.version}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedEnv:
+    """An environment ready to be laid out."""
+
+    distributions: tuple[PackedDistribution, ...]
+    """In the order of their names."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, uncompressed."""
+        return sum(distribution.size for distribution in self.distributions)
+
+
+class Packer(Protocol):
+    """Finds the files of an installed environment and rewrites their prefixes."""
+
+    def entries(self, prefix: Path, image_prefix: str, *, verbatim: frozenset[str]) -> Iterable[TarEntry]:
+        """Return every file below `prefix`, with paths relative to it; content is read when opened.
+
+        Files in `verbatim` cannot hold a prefix and need not be searched for one.
+        """
+
+
+class BytecodeCompiler(Protocol):
+    """Compiles modules with the environment's own Python."""
+
+    def compile(self, prefix: Path, groups: Sequence[Sequence[str]], directory: Path) -> Mapping[str, Path]:
+        """Compile sources (paths relative to `prefix`), a group at a time, each group in a fresh process.
+
+        Returns the byte code's path relative to `prefix` and where it was written below `directory`.
+        A source that does not compile is left out.
+        """
+
+
+def pack(prefix: Path, packer: Packer, *, channel_urls: Mapping[str, str]) -> PackedEnv:
+    """List the files of an installed environment by the distribution that owns them.
+
+    Args:
+        prefix: Where the environment is installed.
+        packer: Finds the files and rewrites prefixes.
+        channel_urls: By conda package name, the URL to record; a mirror's would change the image.
+
+    Raises:
+        VerificationError: `image-invalid`, two distributions own one file.
+    """
+    owners = _owners(prefix)
+    verbatim = frozenset(path for path, owner in owners.items() if owner[2] == "pip")
+    grouped: dict[tuple[str, str, str], list[TarEntry]] = {}
+    for entry in packer.entries(prefix, IMAGE_PREFIX, verbatim=verbatim):
+        owner = owners.get(entry.path, ("", "", "none"))
+        grouped.setdefault(owner, []).append(_in_image(entry, prefix, channel_urls))
+    return PackedEnv(
+        distributions=tuple(
+            PackedDistribution(
+                name=name,
+                version=version,
+                manager=manager,
+                entries=tuple(sorted(entries, key=lambda entry: entry.path)),
+            )
+            for (name, version, manager), entries in sorted(grouped.items())
+        )
+    )
+
+
+def with_bytecode(
+    env: PackedEnv, prefix: Path, modules: frozenset[str], compiler: BytecodeCompiler, directory: Path
+) -> PackedEnv:
+    """Return the environment with byte code for `modules` (source paths relative to the prefix).
+
+    Byte code goes with the distribution that has the source, so that a layer never depends on another.
+    """
+    root = IMAGE_PREFIX.lstrip("/") + "/"
+    wanted = [
+        sorted(entry.path[len(root) :] for entry in each.entries if entry.path[len(root) :] in modules)
+        for each in env.distributions
+    ]
+    compiled = compiler.compile(prefix, [group for group in wanted if group], directory)
+    by_source: dict[str, list[TarEntry]] = {}
+    for target, path in compiled.items():
+        entry = file_entry(root + target, path, 0o644)
+        by_source.setdefault(_source_of(target), []).append(entry)
+    return PackedEnv(
+        distributions=tuple(
+            replace(
+                each,
+                entries=tuple(
+                    sorted(
+                        (*each.entries, *(code for source in group for code in by_source.get(source, ()))),
+                        key=lambda entry: entry.path,
+                    )
+                ),
+            )
+            for each, group in zip(env.distributions, wanted, strict=True)
+        )
+    )
+
+
+def all_modules(env: PackedEnv) -> frozenset[str]:
+    """Return every Python source of the environment, relative to its prefix."""
+    root = IMAGE_PREFIX.lstrip("/") + "/"
+    return frozenset(
+        entry.path[len(root) :]
+        for distribution in env.distributions
+        for entry in distribution.entries
+        if entry.path.endswith(".py") and "/lib/python" in entry.path
+    )
+
+
+def _source_of(bytecode: str) -> str:
+    folder, _, name = bytecode.rpartition("/__pycache__/")
+    return f"{folder}/{name.split('.', 1)[0]}.py"
+
+
+def _in_image(entry: TarEntry, prefix: Path, channel_urls: Mapping[str, str]) -> TarEntry:
+    path = f"{IMAGE_PREFIX.lstrip('/')}/{entry.path}"
+    if entry.path.startswith("conda-meta/") and entry.path.endswith(".json"):
+        record = json.loads((prefix / entry.path).read_bytes())
+        return file_entry(path, _normal_meta(record, channel_urls), 0o644)
+    if entry.path == "conda-meta/history":
+        return file_entry(path, b"", 0o644)  # conda wants the file; its content is times and commands
+    return replace(entry, path=path)
+
+
+def _normal_meta(record: Mapping[str, Any], channel_urls: Mapping[str, str]) -> bytes:
+    meta = {key: record[key] for key in _META_KEYS if record.get(key) is not None}
+    meta["files"] = sorted(meta.get("files", ()))
+    paths = (record.get("paths_data") or {}).get("paths") or ()
+    meta["paths_data"] = {
+        "paths_version": 1,
+        "paths": [
+            {key: path[key] for key in _META_PATH_KEYS if path.get(key) is not None}
+            for path in sorted(paths, key=lambda path: str(path["_path"]))
+        ],
+    }
+    url = channel_urls.get(record["name"])
+    if url is not None:
+        meta["url"], meta["fn"] = url, url.rsplit("/", 1)[-1]
+        meta["channel"] = url.rsplit("/", 1)[0]
+    return canonical_json(meta) + b"\n"
+
+
+def _owners(prefix: Path) -> dict[str, tuple[str, str, str]]:
+    owners: dict[str, tuple[str, str, str]] = {}
+    conflicts: list[str] = []
+    for owner, paths in (*_conda_files(prefix), *_wheel_files(prefix)):
+        taken = [path for path in paths if owners.setdefault(path, owner) != owner]
+        conflicts += [f"`{path}` is of {owners[path][0]} and of {owner[0]}" for path in taken]
+    if conflicts:
+        raise VerificationError(
+            "image-invalid", "files of the environment have two owners:\n  " + "\n  ".join(conflicts[:10])
+        )
+    return owners
+
+
+def _conda_files(prefix: Path) -> Iterable[tuple[tuple[str, str, str], Sequence[str]]]:
+    for path in sorted((prefix / "conda-meta").glob("*.json")):
+        record = json.loads(path.read_bytes())
+        owner = (record["name"], record["version"], "conda")
+        yield owner, (*record["files"], f"conda-meta/{path.name}")
+
+
+def _wheel_files(prefix: Path) -> Iterable[tuple[tuple[str, str, str], Sequence[str]]]:
+    """Yield what installed wheels list in their RECORD; conda's own distributions have conda's installer."""
+    for info in sorted(prefix.glob("lib/python3*/site-packages/*.dist-info")):
+        installer = info / "INSTALLER"
+        if not (info / "RECORD").is_file() or not installer.is_file():
+            continue
+        if installer.read_text().strip() != "dbimage":
+            continue
+        name, _, version = info.name.removesuffix(".dist-info").partition("-")
+        site = info.parent.relative_to(prefix).as_posix()
+        with (info / "RECORD").open(newline="", encoding="utf-8") as stream:
+            paths = [_normal_path(f"{site}/{row[0]}") for row in csv.reader(stream) if row]
+        yield (name, version, "pip"), paths
+
+
+def _normal_path(path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
