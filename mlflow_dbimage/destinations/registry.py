@@ -1,0 +1,155 @@
+"""A container registry as a destination: a repository for each deployment, or one for all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
+from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci.descriptor import OCI_MANIFEST, Descriptor, Platform
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.image import Image, canonical_json
+from mlflow_dbimage.oci.registry import Registry, Repository
+from mlflow_dbimage.oci.tombstone import is_tombstone
+from mlflow_dbimage.progress import Progress
+
+_INDEX_TAG = "names"
+_INDEX_TYPE = "application/vnd.dbimage.names.v1"
+_EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+
+class RegistryDestination:
+    """Images in a registry.
+
+    Args:
+        registry: The registry.
+        prefix: Path below which the repositories are; may be empty.
+        template: Of a repository: `{prefix}/{name}`, or without `{name}` for one repository for all.
+        scheme: How tags are made.
+        platform: Of the images.
+    """
+
+    def __init__(
+        self, registry: Registry, prefix: str, template: str, scheme: TagScheme, platform: Platform
+    ) -> None:
+        self._registry = registry
+        self._prefix = prefix
+        self._template = template
+        self._scheme = scheme
+        self._platform = platform
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """List what is deployed, by name."""
+        found = (self.deployment(name) for name in self._names())
+        return tuple(each for each in found if each is not None)
+
+    def deployment(self, name: str) -> Deployment | None:
+        """Find a deployment."""
+        repository = self._repository(name)
+        tags = repository.tags()
+        tag = self._scheme.deployed_tag(name, tags)
+        if tag is None or is_tombstone(repository.resolve(tag)[1]):
+            return None
+        image = repository.image(tag, self._platform)
+        return deployment_of(
+            name, f"{repository.reference}@{image.digest}", image, self._scheme.of_name(name, tags)
+        )
+
+    def image(self, name: str) -> Image:
+        """Open the image of a deployment."""
+        deployment = self.deployment(name)
+        repository = self._repository(name)
+        if deployment is None:
+            raise InputError("not-deployed", f"no deployment `{name}` in `{repository.reference}`")
+        return repository.image(deployment.digest, self._platform)
+
+    def missing(self, name: str, blobs: Iterable[Descriptor]) -> set[Digest]:
+        """Ask which blobs the repository lacks."""
+        return set(self._repository(name).missing(tuple(blobs)))
+
+    def write(self, name: str, image: Image, progress: Progress) -> Written:
+        """Push an image by its digest."""
+        repository = self._repository(name)
+        with progress.step(f"pushing to `{repository.reference}`") as step:
+            step.total(sum(layer.descriptor.size for layer in image.layers))
+            pushed = repository.push(image, step.advance)
+        note = f"{pushed.uploaded} blobs sent, {pushed.mounted} mounted, {pushed.present} were there"
+        return Written(sent=pushed.uploaded_bytes, note=note)
+
+    def set_name(self, name: str, image: Image, record: ImageRecord) -> Deployment:
+        """Set the tags one after the other, the name's own last."""
+        repository = self._repository(name)
+        tags = self._scheme.tags(name, record, image.digest)
+        for tag in tags:
+            repository.put_manifest(tag, image.manifest, image.media_type)
+        self._note_name(name, present=True)
+        return deployment_of(name, f"{repository.reference}@{image.digest}", image, tags)
+
+    def delete(self, name: str) -> bool:
+        """Delete the tags of a deployment, the name's own first."""
+        repository = self._repository(name)
+        if self.deployment(name) is None:
+            return False
+        tags = self._scheme.of_name(name, repository.tags())
+        for tag in sorted(tags, key=lambda tag: tag != self._scheme.current(name)):
+            repository.delete_tag(tag)
+        self._note_name(name, present=False)
+        return True
+
+    def _repository(self, name: str) -> Repository:
+        path = self._template.format(prefix=self._prefix, name=name.replace(".", "/"))
+        return Repository(self._registry, path.strip("/"))
+
+    def _names(self) -> tuple[str, ...]:
+        if self._scheme.named:
+            return self._scheme.names(self._repository("").tags())
+        repositories = self._registry.catalog()
+        if repositories is None:
+            return self._noted_names()
+        before, after = (
+            part.format(prefix=self._prefix).lstrip("/") for part in self._template.split("{name}", 1)
+        )
+        inner = (
+            each[len(before) : len(each) - len(after)]
+            for each in repositories
+            if each.startswith(before) and each.endswith(after)
+        )
+        return tuple(sorted(path.replace("/", ".") for path in inner if path))
+
+    # Where a registry cannot be asked for its repositories, a small artifact keeps the names. Two builds that
+    # write it at once may lose a name from the list, never a deployment.
+
+    def _index(self) -> Repository:
+        return Repository(self._registry, f"{self._prefix}/dbimage-index".strip("/"))
+
+    def _noted_names(self) -> tuple[str, ...]:
+        index = self._index()
+        if _INDEX_TAG not in index.tags():
+            return ()
+        _, manifest = index.resolve(_INDEX_TAG)
+        return tuple(json.loads(json.loads(manifest)["annotations"]["dev.dbimage.names"]))
+
+    def _note_name(self, name: str, *, present: bool) -> None:
+        if self._scheme.named or self._registry.catalog() is not None:
+            return
+        names = set(self._noted_names())
+        changed = names | {name} if present else names - {name}
+        if changed == names:
+            return
+        empty = Descriptor(media_type=_EMPTY_TYPE, digest=Digest.of(_EMPTY), size=len(_EMPTY))
+        manifest = canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "artifactType": _INDEX_TYPE,
+                "config": empty.to_dict(),
+                "layers": [empty.to_dict()],
+                "annotations": {"dev.dbimage.names": json.dumps(sorted(changed))},
+            }
+        )
+        index = self._index()
+        index.put_blob(_EMPTY)
+        index.put_manifest(_INDEX_TAG, manifest, OCI_MANIFEST)

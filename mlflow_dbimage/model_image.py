@@ -1,0 +1,71 @@
+"""The image: the base, our layers, and what the config and labels say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from mlflow_dbimage.base_image import BaseImage
+from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
+from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.model_layers import SCORE_PATH, AddedLayer
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.image import CONSTANT_TIME, Addition, Image, Layer, RunConfig, append
+
+#: Safe for every engine, and for Databricks as far as is known (docs/measurements.md).
+MAX_LAYERS = 60
+
+
+def layer_records(layers: Sequence[AddedLayer]) -> tuple[LayerRecord, ...]:
+    """Describe our layers for the image's record."""
+    return tuple(
+        LayerRecord(
+            kind=layer.kind,
+            digest=str(layer.descriptor.digest),
+            diff_id=str(layer.diff_id),
+            size=layer.descriptor.size,
+            contents=layer.contents,
+        )
+        for layer in layers
+    )
+
+
+def assemble(
+    base: BaseImage,
+    layers: Sequence[AddedLayer],
+    record: ImageRecord,
+    open_blob: Callable[[Digest], BinaryIO],
+) -> Image:
+    """Lay our layers on the base, set the entry point and write the record into labels and annotations.
+
+    Args:
+        base: The base image.
+        layers: Ours, lowest first.
+        record: What the image is made from.
+        open_blob: Opens the blob of one of our layers.
+
+    Raises:
+        InputError: `base-invalid`, the base has too many layers or a broken config.
+    """
+    total = len(base.image.layers) + len(layers)
+    if total > MAX_LAYERS:
+        raise InputError(
+            "base-invalid",
+            f"the image would have {total} layers, of which the base `{base.reference}` brings"
+            f" {len(base.image.layers)}: more than {MAX_LAYERS} are not safe on every engine",
+            hint="allow fewer environment layers, or squash the base",
+        )
+    labels = record.to_labels()
+    run = RunConfig(entrypoint=[SCORE_PATH], labels=labels)
+    annotations = {**labels, "org.opencontainers.image.created": CONSTANT_TIME}
+    try:
+        return append(base.image, [_addition(each, open_blob) for each in layers], run, annotations=annotations)
+    except ValueError as error:
+        raise InputError("base-invalid", f"the base image `{base.reference}` is broken: {error}") from error
+
+
+def _addition(added: AddedLayer, open_blob: Callable[[Digest], BinaryIO]) -> Addition:
+    digest = added.descriptor.digest
+    layer = Layer(descriptor=added.descriptor, diff_id=added.diff_id, open=lambda: open_blob(digest))
+    contents = ", ".join(added.contents)
+    return Addition(layer=layer, created_by=f"dbimage: {added.kind}: {added.title}", comment=contents[:2000])
