@@ -1,0 +1,60 @@
+"""How an image is run on this machine, and the rows that its model brought with it."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from mlflow_dbimage import safe_yaml
+from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
+from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.unpacked_env import UnpackedRunner
+from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.image_run import Runner
+from mlflow_dbimage.model_layers import MODEL_PATH
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.settings import Settings
+
+
+def open_runner(settings: Settings) -> Runner:
+    """Return what runs images: the Docker engine, if one answers that sees this machine's files."""
+    engine = DockerEngine.find()
+    if engine is not None and engine.is_local:
+        return EngineRunner(engine)
+    return UnpackedRunner(BuildCache.open(settings.cache_dir).directory("unpacked"))
+
+
+def model_example(image: Image, folder: Path) -> Path | None:
+    """Take the model's input example out of an image; None where it has none.
+
+    Args:
+        image: One of ours.
+        folder: Empty; the layers of the model are unpacked there.
+
+    Raises:
+        VerificationError: A layer is not what it should be.
+    """
+    record = ImageRecord.from_labels(image.labels)
+    wanted = {layer.digest for layer in record.layers if layer.kind == "model"} if record else set()
+    for layer in image.layers:
+        if str(layer.descriptor.digest) in wanted:
+            unpack_layer(layer, folder)
+    return example_file(folder / MODEL_PATH[1:])
+
+
+def example_file(model: Path) -> Path | None:
+    """Find the input example in the directory of a model."""
+    described = safe_yaml.load((model / "MLmodel").read_bytes()) if (model / "MLmodel").is_file() else None
+    example = described.get("saved_input_example_info") if isinstance(described, dict) else None
+    if not isinstance(example, dict):
+        return None
+    # What MLflow wrote for its scoring server keeps types that the plain example does not.
+    named = (example.get("serving_input_path"), example.get("artifact_path"))
+    return next((path for name in named if (path := _file(model, name)) is not None), None)
+
+
+def _file(model: Path, name: object) -> Path | None:
+    if not isinstance(name, str) or ".." in PurePosixPath(name).parts or name.startswith("/"):
+        return None
+    path = model / name
+    return path if path.is_file() and not path.is_symlink() else None

@@ -1,0 +1,171 @@
+"""Runs an image without an engine: its own layers are unpacked, and its scoring program is started from there.
+
+The base's layers are not needed: the environment brings its own Python, and takes the C library from this
+machine. Model and environment are the image's, but for texts that name the environment's own place; the
+operating system around them is not, which is why callers say which way was used. The program gets no
+environment variables but its own: no credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.score_files import result_folder
+from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.errors import InputError, MatchError, VerificationError, disk_errors
+from mlflow_dbimage.image_run import KEPT_LINES, Ended, How, ScoreRequest
+from mlflow_dbimage.model_layers import SCORE_PATH
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.packed_env import IMAGE_PREFIX
+
+_ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSED_ON = ("DBIMAGE_TRACEBACK", "TMPDIR", "TZ")
+
+
+class UnpackedRunner:
+    """Starts scoring programs from unpacked images.
+
+    Args:
+        directory: Where unpacked images are kept, each under its digest.
+    """
+
+    how: How = "unpacked"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def score(self, image: Image, request: ScoreRequest, report: Callable[[str], None]) -> Ended:
+        """Run the scoring program of an image on this machine.
+
+        Raises:
+            MatchError: `wrong-platform`, the image is for another kind of machine.
+            InputError: `base-invalid`, the image is not one of ours.
+            VerificationError: A layer lacks its digest or leaves its folder, or the program does not start.
+        """
+        check_platform(image.platform)
+        program = unpack(image, self._directory) / SCORE_PATH[1:]
+        with result_folder(request) as results:
+            places = {request.input: str(request.input.absolute())}
+            places |= {place: str(results.path / name) for place, name in results.names().items()}
+            try:
+                ended = _started([str(program), *request.arguments(places)], results.path, report)
+            except OSError as error:
+                raise VerificationError(
+                    "scoring-failed", f"the image's scoring program does not start: {error.strerror}"
+                ) from error
+            if ended.exit_code == 0:
+                results.publish()
+            return ended
+
+
+def check_platform(wanted: Platform) -> None:
+    """Refuse images for other machines.
+
+    Raises:
+        MatchError: `wrong-platform`.
+    """
+    machine = platform.machine()
+    here = Platform(platform.system().lower(), _ARCHITECTURES.get(machine, machine))
+    if not here.accepts(wanted):
+        raise MatchError(
+            "wrong-platform",
+            f"the image is for {wanted} and this machine is {here}, so it cannot run without an engine",
+            hint="start a Docker engine",
+        )
+
+
+def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path:
+    """Unpack an image's own layers, once, and return the folder.
+
+    Args:
+        image: The image.
+        directory: Where unpacked images are kept.
+        from_layer: The first layer to unpack, counted from 0 at the bottom; None for the first above the base.
+
+    Raises:
+        InputError: `base-invalid`, the image does not say which layers are its base's.
+        VerificationError: `digest-mismatch` or `image-invalid`, a layer is not what it should be.
+    """
+    target = directory / image.digest.hex
+    if target.is_dir():
+        return target
+    first = _own_layers(image) if from_layer is None else from_layer
+    with disk_errors():
+        directory.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=directory, prefix=".partial-"))
+        try:
+            for layer in image.layers[first:]:
+                unpack_layer(layer, aside)
+            _move_texts(aside, target)
+            aside.chmod(0o755)
+            _publish(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _move_texts(root: Path, target: Path) -> None:
+    """Have the texts of conda packages that name their prefix name the one that they will have here.
+
+    Binaries that name theirs are left: the longer name has no room in them, and Python needs none.
+    """
+    prefix = root / IMAGE_PREFIX[1:]
+    moved = str(target / IMAGE_PREFIX[1:]).encode()
+    for record in prefix.glob("conda-meta/*.json"):
+        for file in json.loads(record.read_bytes())["paths_data"]["paths"]:
+            path = prefix / file["_path"]
+            if file.get("file_mode") != "text" or ".." in path.parts or path.is_symlink() or not path.is_file():
+                continue
+            text = path.read_bytes()
+            if IMAGE_PREFIX.encode() in text:
+                path.write_bytes(text.replace(IMAGE_PREFIX.encode(), moved))
+
+
+def _own_layers(image: Image) -> int:
+    record = ImageRecord.from_labels(image.labels)
+    if record is None:
+        raise InputError("base-invalid", "the image has no record of this project: it cannot run unpacked")
+    return record.base_layers
+
+
+def _publish(aside: Path, target: Path) -> None:
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster, with the same bytes
+            raise
+
+
+def _started(command: list[str], folder: Path, report: Callable[[str], None]) -> Ended:
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={"PATH": _PATH, "LANG": "C.UTF-8", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                last_lines.append(line.rstrip("\n"))
+                report(last_lines[-1])
+        except BaseException:
+            process.terminate()
+            raise
+    return Ended(exit_code=process.returncode, messages="\n".join(last_lines))

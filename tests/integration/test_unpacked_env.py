@@ -1,0 +1,124 @@
+"""Images run without an engine, from their unpacked layers."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, check_platform, unpack
+from mlflow_dbimage.errors import InputError, MatchError, VerificationError
+from mlflow_dbimage.image_run import ScoreRequest, run
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.image import RunConfig, append
+from score_images import COPY, HEAD, score_image
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows, and more.csv"
+    path.write_text("a\n1\n2\n")
+    return path
+
+
+def test_a_run_writes_the_output_and_says_how(tmp_path: Path, rows: Path):
+    image = score_image(tmp_path / "blobs")
+    request = ScoreRequest(input=rows, output=tmp_path / "new folder" / "scores.csv")
+    done = run(image, request, UnpackedRunner(tmp_path / "unpacked"))
+    assert (done.how, done.rows, done.scored, done.rejected) == ("unpacked", 2, 2, 0)
+    assert request.output.read_text() == rows.read_text()
+    assert os.listdir(request.output.parent) == ["scores.csv"]
+
+
+def test_rejects_come_along(tmp_path: Path, rows: Path):
+    script = COPY + 'echo "{}" > "$rejects"\n'
+    request = ScoreRequest(input=rows, output=tmp_path / "scores.csv", rejects=tmp_path / "bad.jsonl")
+    run(score_image(tmp_path / "blobs", script), request, UnpackedRunner(tmp_path / "unpacked"))
+    assert (tmp_path / "bad.jsonl").read_text() == "{}\n"
+
+
+def test_lines_are_reported_as_they_come(tmp_path: Path, rows: Path):
+    script = HEAD + 'echo loading >&2\necho "error: row 2, column \\`a\\`: bad" >&2\nexit 3\n'
+    heard = []
+    request = ScoreRequest(input=rows, output=tmp_path / "scores.csv")
+    with pytest.raises(InputError, match=r"^row 2, column `a`: bad") as caught:
+        run(score_image(tmp_path / "b", script), request, UnpackedRunner(tmp_path / "u"), heard.append)
+    assert caught.value.code == "scoring-input"
+    assert heard == ["loading", "error: row 2, column `a`: bad"]
+    assert not request.output.exists()
+
+
+def test_a_failed_run_leaves_what_was_there(tmp_path: Path, rows: Path):
+    output = tmp_path / "scores.csv"
+    output.write_text("old")
+    script = HEAD + 'echo half > "$output"\nexit 6\n'
+    with pytest.raises(VerificationError, match="ended with 6 and gave no reason"):
+        run(
+            score_image(tmp_path / "b", script),
+            ScoreRequest(input=rows, output=output),
+            UnpackedRunner(tmp_path / "u"),
+        )
+    assert output.read_text() == "old"
+    assert not list(tmp_path.glob(".dbimage-run-*"))
+
+
+def test_the_program_gets_no_credentials(tmp_path: Path, rows: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "swordfish")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setenv("TZ", "UTC")
+    script = HEAD + 'export > "$output"\necho "read 1 rows, scored 1, rejected 0, in 0.1 s" >&2\n'
+    output = tmp_path / "environment"
+    runner = UnpackedRunner(tmp_path / "u")
+    run(score_image(tmp_path / "b", script), ScoreRequest(input=rows, output=output), runner)
+    names = {line.split()[1].split("=")[0] for line in output.read_text().splitlines()}
+    assert names <= {"LANG", "PATH", "PWD", "OLDPWD", "TZ", "TMPDIR", "SHLVL", "_"}
+
+
+def test_a_program_that_cannot_start_is_told_of(tmp_path: Path, rows: Path):
+    image = score_image(tmp_path / "blobs", "#!/no/such/shell\n")
+    with pytest.raises(VerificationError, match="does not start: No such file or directory"):
+        run(image, ScoreRequest(input=rows, output=tmp_path / "scores.csv"), UnpackedRunner(tmp_path / "u"))
+
+
+def test_only_layers_above_the_base_are_unpacked_and_only_once(tmp_path: Path):
+    image = score_image(tmp_path / "blobs", files={"opt/dbimage/model/MLmodel": b"{}"})
+    first = unpack(image, tmp_path / "unpacked")
+    assert first == tmp_path / "unpacked" / image.digest.hex
+    assert sorted(os.listdir(first)) == ["opt"]
+    program = first / "opt/dbimage/bin/score"
+    assert stat.S_IMODE(program.stat().st_mode) == 0o755
+    assert program.stat().st_mtime == 315532801
+    for blob in (tmp_path / "blobs").iterdir():
+        blob.unlink()
+    assert unpack(image, tmp_path / "unpacked") == first
+    assert os.listdir(tmp_path / "unpacked") == [image.digest.hex]
+
+
+def test_more_layers_can_be_asked_for(tmp_path: Path):
+    folder = unpack(score_image(tmp_path / "blobs"), tmp_path / "unpacked", from_layer=0)
+    assert (folder / "bin/sh").is_file()
+
+
+def test_a_layer_that_was_changed_is_refused_and_nothing_stays(tmp_path: Path):
+    image = score_image(tmp_path / "a")
+    other = score_image(tmp_path / "b", script=HEAD)
+    (tmp_path / "a" / image.layers[1].descriptor.digest.hex).write_bytes(
+        (tmp_path / "b" / other.layers[1].descriptor.digest.hex).read_bytes()
+    )
+    with pytest.raises(VerificationError) as caught:
+        unpack(image, tmp_path / "unpacked")
+    assert caught.value.code == "digest-mismatch"
+    assert os.listdir(tmp_path / "unpacked") == []
+
+
+def test_foreign_images_are_refused(tmp_path: Path):
+    image = append(score_image(tmp_path / "blobs"), [], RunConfig(labels={"dev.dbimage.record": "{}"}))
+    with pytest.raises(InputError, match="no record of this project"):
+        unpack(image, tmp_path / "unpacked")
+
+
+def test_images_for_other_machines_are_refused():
+    with pytest.raises(MatchError, match="linux/s390x"):
+        check_platform(Platform("linux", "s390x"))
