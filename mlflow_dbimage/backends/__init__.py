@@ -1,0 +1,29 @@
+"""Everything that starts a program or talks to a service; and `default_tools`, which joins it to the pipeline.
+
+Only doors call `default_tools`. What it returns does nothing before it is asked: no service is contacted, and
+libraries that are slow to import are imported where they are used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow_dbimage.destinations.deployment import Destination
+    from mlflow_dbimage.pipeline import Tools
+    from mlflow_dbimage.progress import Progress
+    from mlflow_dbimage.settings import Settings
+
+
+def default_tools(settings: Settings, progress: Progress) -> Tools:
+    """Join this machine's programs and services to the pipeline, as the settings say."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).tools()
+
+
+def open_destination(settings: Settings, progress: Progress) -> Destination:
+    """Open the destination alone, for doors that only look."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).destination()

@@ -1,0 +1,145 @@
+"""The tools of this machine, as the settings describe them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from mlflow_dbimage.backends.base_sources import LocalBaseSources
+from mlflow_dbimage.backends.conda import RattlerConda
+from mlflow_dbimage.backends.conda_pack import CondaPack
+from mlflow_dbimage.backends.docker_engine import DockerEngine
+from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.backends.mlflow_store import MlflowStore
+from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
+from mlflow_dbimage.backends.pip import UvResolver
+from mlflow_dbimage.backends.wheels import WheelStore
+from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage.destinations.archive import ArchiveDestination
+from mlflow_dbimage.destinations.deployment import Destination, TagScheme
+from mlflow_dbimage.destinations.engine import EngineDestination
+from mlflow_dbimage.destinations.layout import LayoutDestination
+from mlflow_dbimage.destinations.loaded import LoadedDestination
+from mlflow_dbimage.destinations.registry import RegistryDestination
+from mlflow_dbimage.environment_layers import EnvironmentMakers
+from mlflow_dbimage.errors import ServiceError, UsageError
+from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.installed_env import LockInstaller
+from mlflow_dbimage.locking.environment_solver import IndexAccess, Solver
+from mlflow_dbimage.oci.registry import Registry
+from mlflow_dbimage.pipeline import Tools
+from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.runtimes import Catalogue
+from mlflow_dbimage.settings import Settings
+
+
+class Toolbox:
+    """Makes each tool when it is first asked for."""
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._settings = settings
+        self._progress = progress
+
+    def tools(self) -> Tools:
+        """Return all tools of a build."""
+        return Tools(
+            store=MlflowStore(),
+            catalogue=Catalogue.load(self._settings.runtimes_dir),
+            bases=LocalBaseSources(
+                cache=self.cache,
+                registry=self.registry,
+                engine=lambda: self.engine,
+                bootstrapper=Mmdebstrap(
+                    mirror=self._settings.apt_mirror,
+                    packages=(*PACKAGES, *self._settings.apt_packages),
+                ),
+                offline=self._settings.offline,
+            ),
+            solver=self.solver,
+            makers=EnvironmentMakers(
+                installer=LockInstaller(solver=self.solver, access=self._access()),
+                packer=CondaPack(),
+                python=EnvironmentPython(),
+                cache=self.cache,
+            ),
+            destination=self.destination(),
+            progress=self._progress,
+        )
+
+    @cached_property
+    def cache(self) -> BuildCache:
+        """The caches."""
+        wanted = self._settings.cache_dir
+        opened = BuildCache.open(wanted)
+        if opened.root != wanted:
+            with self._progress.step("making a cache for this build alone") as step:
+                step.note(f"`{wanted}` cannot be written")
+        return opened
+
+    @cached_property
+    def engine(self) -> DockerEngine | None:
+        """The Docker engine, if one answers."""
+        return DockerEngine.find()
+
+    @cached_property
+    def solver(self) -> Solver:
+        """What solves environments and keeps their packages."""
+        wheels = WheelStore(self.cache.directory("wheels"))
+        return Solver(
+            conda=RattlerConda(self.cache.directory("conda"), self._settings.channel_map),
+            pip=UvResolver(self.cache.directory("uv"), wheels),
+            wheels=wheels,
+            work=self.cache.directory("work"),
+        )
+
+    def registry(self, host: str) -> Registry:
+        """Return the client of a registry."""
+        return Registry(host, insecure=self._settings.insecure, ca_cert=self._settings.ca_cert)
+
+    def destination(self) -> Destination:
+        """Open the destination that the settings name, or the default one."""
+        destination = self._open(self._settings.destination)
+        if self._settings.target is None and self._settings.load == "auto" and self.engine is not None:
+            return LoadedDestination(destination, self._engine_destination(self.engine, ""))
+        return destination
+
+    def _open(self, location: ImageLocation) -> Destination:
+        scratch = self.cache.directory("work")
+        if location.transport == "oci":
+            return LayoutDestination(location.path, self._scheme(named=True))
+        if location.transport == "docker":
+            return self._registry_destination(location)
+        if location.transport == "docker-archive":
+            return ArchiveDestination(location.path, self._scheme(named=False), scratch)
+        if location.transport == "docker-daemon":
+            if self.engine is None:
+                raise ServiceError(
+                    "engine-failed",
+                    "the destination is a Docker engine, and none answers",
+                    hint="start it, or choose another destination",
+                )
+            return self._engine_destination(self.engine, location.name)
+        raise UsageError("bad-location", f"`{location}` can be a base, but not a destination")
+
+    def _registry_destination(self, location: ImageLocation) -> RegistryDestination:
+        template = self._settings.repository
+        return RegistryDestination(
+            self.registry(location.host),
+            location.repository,
+            template,
+            self._scheme(named="{name}" not in template),
+            self._settings.platform,
+        )
+
+    def _engine_destination(self, engine: DockerEngine, prefix: str) -> EngineDestination:
+        return EngineDestination(engine, prefix, self._scheme(named=False), Path(self.cache.directory("work")))
+
+    def _scheme(self, *, named: bool) -> TagScheme:
+        return TagScheme(named=named, immutable=self._settings.immutable_tags, extra=self._settings.tag)
+
+    def _access(self) -> IndexAccess:
+        return IndexAccess(
+            index_url=self._settings.index_url,
+            extra_index_urls=self._settings.extra_index_url,
+            offline=self._settings.offline,
+        )

@@ -1,0 +1,175 @@
+"""The order of the steps, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlflow_dbimage import (
+    base_image,
+    locked_env,
+    model_image,
+    model_layers,
+    model_reference,
+    model_spec,
+    runtime_match,
+)
+from mlflow_dbimage.build_plan import BuildPlan
+from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
+from mlflow_dbimage.build_request import BuildRequest
+from mlflow_dbimage.destinations.deployment import Destination
+from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
+from mlflow_dbimage.errors import InputError, disk_errors
+from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
+from mlflow_dbimage.oci.compression import Compression
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.runtimes import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """All effects of a build, joined by `backends`."""
+
+    store: model_reference.ModelStore
+    catalogue: Catalogue
+    bases: base_image.BaseSources
+    solver: locked_env.Solver
+    makers: EnvironmentMakers
+    destination: Destination
+    progress: Progress
+
+
+@contextmanager
+def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
+    """Decide all of a build: model, runtime, base and packages. What was downloaded goes with the context."""
+    with disk_errors(), tools.makers.cache.work_directory() as work:
+        reference = model_reference.pin(model_reference.parse(request.model_uri), tools.store)
+        with tools.progress.step(f"downloading {reference.pinned_uri}"):
+            tools.store.download(reference, work / "model")
+        spec = model_spec.read(reference, work / "model")
+        match = runtime_match.match(spec, request.runtime, request.base_image, tools.catalogue, request.site_bases)
+        base = base_image.fetch(match.base, request.platform, tools.bases, tools.makers.cache, tools.progress)
+        locked = locked_env.lock_once(
+            spec.environment,
+            request.environment_options(base.glibc),
+            tools.solver,
+            tools.makers.cache,
+            tools.progress,
+        )
+        yield BuildPlan(
+            reference=reference,
+            spec=spec,
+            match=match,
+            base=base,
+            locked=locked,
+            pickle_notes=model_spec.check_pickle(spec, locked),
+            work=work,
+        )
+
+
+def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
+    """Build the image that is asked for, write it to its destination, and name it last."""
+    started = time.monotonic()
+    _check_name(request, tools.destination, None)
+    with plan(request, tools) as planned, disk_errors():
+        style = _style(request, planned, tools)
+        environment = _environment(request, planned, style, tools)
+        layers = (
+            *environment.layers,
+            model_layers.write_scoring(style),
+            *model_layers.write_model(planned.spec, style),
+        )
+        record = _record(planned, environment, layers, style)
+        image = model_image.assemble(planned.base, layers, record, tools.makers.cache.open_blob)
+        written = tools.destination.write(request.name, image, tools.progress)
+        _check_name(request, tools.destination, image)
+        deployment = tools.destination.set_name(request.name, image, record)
+        tools.store.note_image(planned.reference, deployment.reference, str(image.digest))
+        return BuildReceipt(
+            name=request.name,
+            reference=deployment.reference,
+            digest=str(image.digest),
+            tags=deployment.tags,
+            record=record,
+            image_size=sum(layer.descriptor.size for layer in image.layers),
+            added_size=sum(layer.descriptor.size for layer in layers),
+            sent_size=written.sent,
+            sent=written.note,
+            environment_reused=environment.reused,
+            notes=(*planned.notes, *environment.notes),
+            seconds=time.monotonic() - started,
+        )
+
+
+def _check_name(request: BuildRequest, destination: Destination, image: Image | None) -> None:
+    """Hold the wish to create or update against what is deployed: before any work, and again before naming."""
+    deployed = destination.deployment(request.name)
+    if request.mode == "create" and deployed is not None and _differs(deployed.digest, image):
+        raise InputError(
+            "already-deployed",
+            f"a deployment `{request.name}` exists: {deployed.reference}",
+            hint="update it, delete it first, or choose another name",
+        )
+    if request.mode == "update" and deployed is None:
+        raise InputError(
+            "not-deployed", f"no deployment `{request.name}` exists to update", hint="create it first"
+        )
+
+
+def _differs(digest: str, image: Image | None) -> bool:
+    """Whether what is deployed is not the image that another build of the same model may just have named."""
+    return image is None or digest not in (str(image.digest), str(image.config_descriptor.digest))
+
+
+def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyle:
+    return LayerStyle(
+        directory=tools.makers.cache.directory("blobs"),
+        compression=Compression.named(request.compression),
+        parents=planned.base.parents,
+    )
+
+
+def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, tools: Tools) -> EnvironmentLayers:
+    wish = EnvironmentWish(
+        locked=planned.locked,
+        spec=planned.spec,
+        platform=request.platform,
+        bytecode=request.bytecode,
+        budget=request.layers,
+        style=style,
+    )
+    return obtain(
+        wish,
+        tools.makers,
+        lambda blobs: tools.destination.missing(request.name, blobs),
+        planned.work,
+        tools.progress,
+    )
+
+
+def _record(
+    planned: BuildPlan, environment: EnvironmentLayers, layers: tuple[AddedLayer, ...], style: LayerStyle
+) -> ImageRecord:
+    locked, spec = planned.locked, planned.spec
+    return ImageRecord(
+        model_uri=planned.reference.pinned_uri,
+        model_name=spec.name,
+        model_version=spec.version,
+        model_digest=str(spec.digest),
+        mlflow_version=spec.mlflow_version,
+        runtime=planned.match.runtime.key if planned.match.runtime else None,
+        base_reference=planned.base.reference,
+        base_digest=str(planned.base.image.digest),
+        base_layers=len(planned.base.image.layers),
+        platform=str(locked.platform),
+        python=locked.python,
+        lock_digest=str(locked.digest),
+        packages=len(locked.conda) + len(locked.wheels),
+        bytecode=environment.bytecode,
+        bytecode_modules=environment.bytecode_modules,
+        compressor=style.compression.identity,
+        layers=model_image.layer_records(layers),
+    )

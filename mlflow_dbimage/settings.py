@@ -1,0 +1,235 @@
+"""All settings: one table of keys, from which come `-C` parsing, the configuration file and the environment.
+
+`Settings` is the table: a field is a key, with its kind, default and documentation. `settings_sources` finds
+the values: what a caller gives, then `DBIMAGE_<KEY>`, then the project's `dbimage.toml`, then the user's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import platformdirs
+
+from mlflow_dbimage import setting_kinds as kinds
+from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.oci.descriptor import Platform
+
+APPLICATION = "dbimage"
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Scope(enum.Enum):
+    """Where a key may be set."""
+
+    BUILD = "build"
+    """Anywhere: for one deployment, in the environment, in a file."""
+    EXPERT = "expert"
+    """As BUILD; few people need it."""
+    CALL = "call"
+    """For one deployment or in the environment."""
+    SITE = "site"
+    """In the environment or a file."""
+    RUN = "run"
+    """For one local run, nowhere else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One setting: its name, what it takes, and what it is for."""
+
+    name: str
+    kind: kinds.Kind
+    default_text: str
+    """The default for people; empty where nothing is set."""
+    scope: Scope
+    doc: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"DBIMAGE_{self.name.upper()}"
+
+
+def _key(
+    kind: kinds.Kind, doc: str, *, scope: Scope = Scope.BUILD, default: str | None = None
+) -> dict[str, object]:
+    """Make the metadata of a field that is a key; `default` is what people read of its default."""
+    return {"kind": kind, "doc": doc, "scope": scope, "default_text": default}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting with its value; `origins` says where those that are not defaults came from."""
+
+    runtime: str | None = field(
+        default=None,
+        metadata=_key(kinds.TEXT, "the Databricks Runtime to match, such as `15.4-lts` or `15.4-lts-ml`"),
+    )
+    base_image: ImageLocation | None = field(
+        default=None, metadata=_key(kinds.BASE, "base image to build on, in the place of the runtime's own")
+    )
+    channels: tuple[str, ...] = field(
+        default=(),
+        metadata=_key(kinds.CHANNELS, "conda channels to use instead of the model's, first is first"),
+    )
+    index_url: str | None = field(
+        default=None,
+        metadata=_key(kinds.URL, "package index for the pip part", default="as `uv` is configured"),
+    )
+    extra_index_url: tuple[str, ...] = field(default=(), metadata=_key(kinds.URLS, "further package indexes"))
+    exclude_newer: datetime | None = field(
+        default=None,
+        metadata=_key(
+            kinds.MOMENT,
+            "resolve what the model leaves unpinned as of then; a date means to its end, in UTC",
+            default="the day on which the model was logged",
+        ),
+    )
+    offline: bool = field(
+        default=False, metadata=_key(kinds.FLAG, "use no network to make the environment, only the caches")
+    )
+    platform: Platform = field(
+        default=Platform("linux", "amd64"),
+        metadata=_key(kinds.PLATFORM, "platform of the image", default="linux/amd64"),
+    )
+    tag: str | None = field(default=None, metadata=_key(kinds.TAG, "a further tag to set"))
+    repository: str = field(
+        default="{prefix}/{name}", metadata=_key(kinds.REPOSITORY, "repository of a deployment in a registry")
+    )
+    immutable_tags: bool = field(default=False, metadata=_key(kinds.FLAG, "set only tags that never move"))
+    load: str = field(
+        default="auto",
+        metadata=_key(
+            kinds.choice("auto", "never"),
+            "whether what goes to the default destination is also loaded into a Docker engine that answers",
+        ),
+    )
+    insecure: bool = field(default=False, metadata=_key(kinds.FLAG, "reach the registry by plain http"))
+    ca_cert: Path | None = field(
+        default=None, metadata=_key(kinds.FILE, "certificates (PEM) to trust besides the system's")
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata=_key(kinds.FLAG, "plan the build, say what it would do, and stop", scope=Scope.CALL),
+    )
+    config: Path | None = field(
+        default=None,
+        metadata=_key(
+            kinds.FILE, "configuration file to read instead of the project's and the user's", scope=Scope.CALL
+        ),
+    )
+
+    compression: str = field(
+        default="gzip",
+        metadata=_key(kinds.choice("gzip", "zstd"), "how layers are compressed", scope=Scope.EXPERT),
+    )
+    bytecode: str = field(
+        default="imported",
+        metadata=_key(
+            kinds.choice("imported", "all", "none"),
+            "which modules get byte code: those that the model imports, all, or none",
+            scope=Scope.EXPERT,
+        ),
+    )
+    layers: int = field(
+        default=12,
+        metadata=_key(kinds.integer(1, 40), "most layers that the environment may take", scope=Scope.EXPERT),
+    )
+
+    target: ImageLocation | None = field(
+        default=None,
+        metadata=_key(
+            kinds.TARGET,
+            "destination where none is named",
+            scope=Scope.SITE,
+            default="an OCI layout in the user's data folder",
+        ),
+    )
+    cache_dir: Path = field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir(APPLICATION)),
+        metadata=_key(kinds.PATH, "folder of the caches", scope=Scope.SITE, default="the user's cache folder"),
+    )
+    channel_map: Mapping[str, str] = field(
+        default_factory=lambda: _EMPTY,
+        metadata=_key(
+            kinds.URL_TABLE, "where conda channels are found, by name (also `defaults`)", scope=Scope.SITE
+        ),
+    )
+    bases: Mapping[str, ImageLocation] = field(
+        default_factory=lambda: _EMPTY,
+        metadata=_key(kinds.BASE_TABLE, "base images of runtimes, by runtime", scope=Scope.SITE),
+    )
+    runtimes_dir: Path | None = field(
+        default=None, metadata=_key(kinds.PATH, "folder with further runtime descriptions", scope=Scope.SITE)
+    )
+    apt_mirror: str | None = field(
+        default=None,
+        metadata=_key(
+            kinds.URL,
+            "apt mirror of `apt:` bases",
+            scope=Scope.SITE,
+            default="as this machine's apt is configured",
+        ),
+    )
+    apt_packages: tuple[str, ...] = field(
+        default=(), metadata=_key(kinds.NAMES, "packages to add to `apt:` bases", scope=Scope.SITE)
+    )
+
+    input: Path | None = field(
+        default=None,
+        metadata=_key(kinds.FILE, "rows to score", scope=Scope.RUN, default="the model's own example"),
+    )
+    output: Path | None = field(
+        default=None,
+        metadata=_key(kinds.PATH, "file for the predictions", scope=Scope.RUN, default="the standard output"),
+    )
+
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """By key, where its value came from; a key that is not here has its default."""
+    warnings: tuple[str, ...] = ()
+    """What was ignored and might have been meant."""
+
+    @property
+    def destination(self) -> ImageLocation:
+        """The target, or the default one: an OCI layout in the user's data folder."""
+        if self.target is not None:
+            return self.target
+        return ImageLocation(transport="oci", path=Path(platformdirs.user_data_dir(APPLICATION)) / "images")
+
+    def explained(self) -> tuple[tuple[str, object, str], ...]:
+        """Give name, value as JSON with its secrets masked, and origin of every key."""
+        return tuple(
+            (key.name, kinds.shown(getattr(self, key.name)), self.origins.get(key.name, "default"))
+            for key in KEYS
+            if key.scope is not Scope.RUN
+        )
+
+
+def _keys() -> tuple[Key, ...]:
+    declared = [each for each in fields(Settings) if "kind" in each.metadata]
+    return tuple(_described(each.name, each.default, each.metadata) for each in declared)
+
+
+def _described(name: str, default: object, metadata: Mapping[str, Any]) -> Key:
+    text = metadata["default_text"]
+    if text is None:
+        nothing = default is None or default is MISSING or default == ()
+        text = "" if nothing else str(default).lower() if isinstance(default, bool) else str(default)
+    return Key(
+        name=name,
+        kind=metadata["kind"],
+        default_text=text,
+        scope=metadata["scope"],
+        doc=metadata["doc"],
+    )
+
+
+#: Every key, in the order of the documentation.
+KEYS: tuple[Key, ...] = _keys()
