@@ -1,0 +1,79 @@
+"""The `dbimage` command: results on stdout, progress and messages on stderr, documented exit codes.
+
+    __init__    the group, and how errors end the process
+    options     options that many commands share, and what they are read into
+    images      build, plan, list, inspect, delete
+    machine     doctor, config, cache list, cache prune
+
+`--help` imports nothing heavy: every command imports the core when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from mlflow_dbimage import __version__
+from mlflow_dbimage.errors import DbimageError
+from plugin_entrypoints.cli import images, machine
+
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dbimage")
+def dbimage() -> None:
+    """Container images of registered MLflow models, matched to a Databricks Runtime.
+
+    Exit codes: 0 done, 1 a bug, 2 usage, 3 the input is wrong, 4 no match or no solution, 5 a service failed,
+    6 verification failed, 130 interrupted.
+    """
+
+
+for command in (*images.COMMANDS, *machine.COMMANDS):
+    dbimage.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command of this process's arguments, and exit."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = dbimage.main(arguments, prog_name="dbimage", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was finished is kept, and no name has moved", err=True)
+        return _INTERRUPTED
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # whoever read our output has gone; click exits when it notices first
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except DbimageError as error:
+        return _failed(error, as_json="--json" in arguments)
+    except Exception:
+        traceback.print_exc()
+        click.echo("this is a bug in mlflow-dbimage; please report it with the lines above", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _failed(error: DbimageError, *, as_json: bool) -> int:
+    if as_json:
+        report = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": report}, indent=2))
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint is not None:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code

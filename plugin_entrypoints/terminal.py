@@ -1,0 +1,126 @@
+"""Results as lines for people: sizes, tables, plans, receipts. Doors print them; nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_MOST_PACKAGES = 12
+
+
+def size(count: int) -> str:
+    """Write a number of bytes in three digits: `512 B`, `4.1 MB`."""
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < 999.5 or unit == _UNITS[-1]:
+            break
+        amount /= 1000
+    return f"{count} B" if unit == "B" else f"{amount:.3g} {unit}" if amount < 99.5 else f"{amount:.0f} {unit}"
+
+
+def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    """Lay out rows in columns as wide as they need, the headers above."""
+    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in (headers, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Lay out names and values, one a line; pairs without a value are left out."""
+    present = [(name, str(value)) for name, value in pairs if value not in (None, "", ())]
+    width = max((len(name) for name, _ in present), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in present)
+
+
+def receipt(data: Mapping[str, Any]) -> str:
+    """Describe a build from its receipt's JSON form."""
+    record = data["record"]
+    model = record["model_uri"]
+    reused = "reused" if data["environment_reused"] else "built"
+    lines = facts(
+        (
+            ("image", data["reference"]),
+            ("digest", data["digest"]),
+            ("tags", ", ".join(data["tags"])),
+            ("model", model),
+            ("runtime", record["runtime"]),
+            ("base", record["base_reference"]),
+            ("python", record["python"]),
+            ("environment", f"{record['packages']} packages, {reused}"),
+            ("size", f"{size(data['image_size'])}, of which {size(data['added_size'])} on top of the base"),
+            ("sent", size(data["sent_size"]) + (f" ({data['sent']})" if data["sent"] else "")),
+            ("time", f"{data['seconds']:.1f} s"),
+        )
+    )
+    return lines + notes(data["notes"])
+
+
+def deployment(data: Mapping[str, Any]) -> str:
+    """Describe a deployment from its JSON form with its record."""
+    record = data["record"]
+    lines = facts(
+        (
+            ("name", data["name"]),
+            ("image", data["reference"]),
+            ("digest", data["digest"]),
+            ("tags", ", ".join(data["tags"])),
+            ("size", size(data["size"])),
+        )
+    )
+    if record is None:
+        return lines + notes(["the image has no record: another program made it, or a newer version of this"])
+    layers = [
+        (each["kind"], size(each["size"]), ", ".join(each["contents"])[:80], each["digest"][7:19])
+        for each in record["layers"]
+    ]
+    made_of = facts(
+        (
+            ("model", record["model_uri"]),
+            ("runtime", record["runtime"]),
+            ("base", f"{record['base_reference']}@{record['base_digest']}"),
+            ("python", f"{record['python']} for {record['platform']}"),
+            ("lock", f"{record['lock_digest']} ({record['packages']} packages)"),
+        )
+    )
+    return f"{lines}\n\n{made_of}\n\n{table(layers, ('layer', 'size', 'holds', 'digest'))}"
+
+
+def plan(data: Mapping[str, Any]) -> str:
+    """Describe a plan from its JSON form: which model, on which base, with which packages."""
+    model, base, packages = data["model"], data["base"], data["packages"]
+    lines = facts(
+        (
+            ("model", f"{model['uri']} ({size(model['size'])}, MLflow {model['mlflow'] or 'unknown'})"),
+            ("runtime", data["runtime"]),
+            ("because", "; ".join(data["reasons"])),
+            ("base", f"{base['reference']} ({base['system']}, glibc {base['glibc']}, {size(base['size'])})"),
+            ("python", f"{data['python']} for {data['platform']}"),
+            ("packages", _package_counts(packages)),
+            ("lock", data["lock"]),
+        )
+    )
+    return lines + "\n\n" + _largest(packages) + notes(data["notes"])
+
+
+def notes(texts: Sequence[str]) -> str:
+    """List notes under a blank line, if there are any."""
+    return "".join(["\n", *(f"\nnote: {text}" for text in texts)]) if texts else ""
+
+
+def _package_counts(packages: Sequence[Mapping[str, Any]]) -> str:
+    conda = sum(1 for each in packages if each["manager"] == "conda")
+    total = size(sum(each["size"] or 0 for each in packages))
+    return f"{conda} of conda, {len(packages) - conda} of pip, {total} to download at most"
+
+
+def _largest(packages: Sequence[Mapping[str, Any]]) -> str:
+    ordered = sorted(packages, key=lambda each: (-(each["size"] or 0), each["name"]))
+    rows = [
+        (each["name"], each["version"], each["manager"], size(each["size"] or 0))
+        for each in ordered[:_MOST_PACKAGES]
+    ]
+    text = table(rows, ("package", "version", "from", "size"))
+    left = len(ordered) - len(rows)
+    return f"{text}\n... and {left} more" if left else text
