@@ -1,0 +1,38 @@
+# The few words of this project. Each sets up what it needs, in `.venv` of this clone.
+#
+#     make test ARGS="tests/unit -k digest"     some of the tests; ARGS="-n0 --pdb" for one process
+#     make install PYTHON=python3.12            another Python than the newest at hand
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint clean
+
+PYTHON ?= $(shell scripts/find_python)
+READY := .venv/.ready
+# More than a few only wait for one another's containers and disk.
+PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
+
+help:
+	@echo "make install | demo | test | lint | clean"
+
+install: $(READY)
+
+demo: $(READY)
+	@scripts/system_packages mmdebstrap
+	@.venv/bin/python -m scripts.demo
+
+test: $(READY)
+	@scripts/system_packages mmdebstrap dockerd docker-registry skopeo umoci htpasswd
+	.venv/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(ARGS)
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+clean:
+	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+
+$(READY): pyproject.toml scripts/create_venv
+	@scripts/create_venv .venv "$(PYTHON)"
+	@touch $@

@@ -1,0 +1,41 @@
+"""What the markers of tests need from the machine, and whether a test may be left out for the lack of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+
+#: By marker: the programs that its tests start, and the Debian packages that bring them.
+PROGRAMS: Mapping[str, Mapping[str, str]] = {
+    "base": {"mmdebstrap": "mmdebstrap"},
+    "clock": {"faketime": "faketime"},
+    "engine": {"dockerd": "docker.io"},
+    "peers": {"skopeo": "skopeo", "umoci": "umoci"},
+    "registry": {"docker-registry": "docker-registry", "htpasswd": "apache2-utils"},
+}
+_NEEDS_ROOT = ("engine", "root")
+_NEEDS_LINUX = ("base", "channel", "engine", "root")
+
+# Debian keeps daemons where users do not look.
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
+def why_not(marker: str) -> str | None:
+    """Say what this machine lacks for the tests of a marker; None where nothing is missing."""
+    if marker in _NEEDS_LINUX and sys.platform != "linux":
+        return "needs Linux"
+    if marker in _NEEDS_ROOT and os.geteuid() != 0:
+        return "needs root"
+    missing = [
+        f"`{program}` (Debian: {package})"
+        for program, package in PROGRAMS.get(marker, {}).items()
+        if shutil.which(program, path=_PATH) is None
+    ]
+    return f"needs {' and '.join(missing)}" if missing else None
+
+
+def everything_is_required() -> bool:
+    """Whether a test that cannot run is a failure: in CI, or where somebody asks for it."""
+    return any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "DBIMAGE_REQUIRE_ALL"))
