@@ -139,7 +139,7 @@ def test_other_errors_are_not_taken_for_damage() -> None:
     ("suffix", "data"),
     [
         ("tar", TEXT),
-        ("gz", gzip.compress(TEXT)),
+        ("gz", gzip.compress(TEXT, mtime=0)),
         ("xz", lzma.compress(TEXT)),
         ("zst", compressed(Compression.ZSTD, TEXT)),
     ],
