@@ -4,7 +4,7 @@
 #     make install PYTHON=python3.12            another Python than the newest at hand
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test lint bench clean
 
 PYTHON ?= $(shell scripts/find_python)
 READY := .venv/.ready
@@ -12,7 +12,7 @@ READY := .venv/.ready
 PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 
 help:
-	@echo "make install | demo | test | lint | clean"
+	@echo "make install | demo | test | lint | bench | clean"
 
 install: $(READY)
 
@@ -29,6 +29,10 @@ lint: $(READY)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: $(READY)
+	@scripts/system_packages mmdebstrap
+	@.venv/bin/python -m scripts.bench
 
 clean:
 	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
