@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -37,6 +38,10 @@ _ARCHSPEC = {
     "linux-ppc64le": "ppc64le",
     "linux-s390x": "s390x",
 }
+
+# When rattler's threads are at rest: so many looks in a row in which this process used almost no processor.
+_MOST_LOOKS, _QUIET_LOOKS = 100, 3
+_LOOK_SECONDS, _AT_REST_SECONDS = 0.1, 0.005
 
 #: Of the kernel; no package that models use asks for a newer one.
 _LINUX = "5.10"
@@ -154,7 +159,11 @@ class RattlerConda:
                 package_cache=cache,
                 alternative_target_prefix=image_prefix,
             )
-            self._run(install, [each.url for each in packages], offline=offline)
+            try:
+                self._run(install, [each.url for each in packages], offline=offline)
+            except BaseException:  # Ctrl-C as well
+                _let_workers_end()
+                raise
         return settle_shared_paths(prefix)
 
     def validators(self, request: CondaRequest) -> dict[str, str]:
@@ -212,6 +221,20 @@ class _Reporter:
         if not name.startswith("on_"):
             raise AttributeError(name)
         return lambda *values: 0
+
+
+def _let_workers_end() -> None:
+    """Wait until this process is at rest: rattler's threads go on with what they have begun after a failure.
+
+    They write into the prefix, and crash the process when it ends under them.
+    """
+    quiet = 0
+    for _ in range(_MOST_LOOKS):
+        before = time.process_time()
+        time.sleep(_LOOK_SECONDS)
+        quiet = quiet + 1 if time.process_time() - before < _AT_REST_SECONDS else 0
+        if quiet == _QUIET_LOOKS:
+            return
 
 
 def _attempts(request: CondaRequest) -> Iterator[tuple[str, datetime | None, str | None]]:
