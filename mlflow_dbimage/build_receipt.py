@@ -15,7 +15,7 @@ from typing import Any
 from mlflow_dbimage.oci.image import canonical_json
 
 #: Version of the record's form and of everything that decides bytes: layers, paths, normalisation.
-FORMAT = 1
+FORMAT = 2
 
 RECORD_LABEL = "dev.dbimage.record"
 
@@ -36,7 +36,7 @@ class LayerRecord:
     """One of our layers."""
 
     kind: str
-    """`environment`, `scoring` or `model`."""
+    """As `AddedLayer.kind`."""
     digest: str
     diff_id: str
     size: int
@@ -63,6 +63,10 @@ class ImageRecord:
     python: str
     lock_digest: str
     packages: int
+    env_layout: str
+    """`isolated`, `overlay` or `cluster`."""
+    environment_prefix: str
+    """Where the environment is in the image."""
     bytecode: str
     """`imported`, `all` or `none`."""
     bytecode_modules: str

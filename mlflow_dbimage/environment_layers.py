@@ -27,7 +27,6 @@ from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
 from mlflow_dbimage.packed_env import (
-    IMAGE_PREFIX,
     BytecodeCompiler,
     PackedEnv,
     Packer,
@@ -57,8 +56,10 @@ class EnvironmentWish:
     """An environment that is wanted as layers."""
 
     locked: LockedEnv
-    spec: ModelSpec
-    """The model that is loaded once, to see which modules need byte code."""
+    prefix: str
+    """Where it is in the image."""
+    spec: ModelSpec | None
+    """The model that is loaded once, to see which modules need byte code; None where there is none."""
     platform: Platform
     bytecode: str
     """`imported`, `all` or `none`."""
@@ -144,7 +145,7 @@ def _key(wish: EnvironmentWish) -> str:
     return cache_key(
         FORMAT,
         str(wish.locked.digest),
-        IMAGE_PREFIX,
+        wish.prefix,
         str(wish.platform),
         wish.bytecode,
         wish.budget,
@@ -164,9 +165,9 @@ def _cached(key: str, cache: BuildCache, missing: LayersWanted) -> EnvironmentLa
 
 def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress) -> EnvironmentLayers:
     prefix = work / "env"
-    makers.installer.install(wish.locked, prefix, IMAGE_PREFIX, progress)
+    makers.installer.install(wish.locked, prefix, wish.prefix, progress)
     with progress.step("checking the environment with conda-pack") as step:
-        packed = pack(prefix, makers.packer, channel_urls=wish.locked.channel_urls())
+        packed = pack(prefix, makers.packer, wish.prefix, channel_urls=wish.locked.channel_urls())
         step.note(f"{len(packed.distributions)} distributions, {packed.size / 1e6:,.0f} MB")
     kind, modules, notes = _modules_to_compile(packed, wish, makers.python, work, progress)
     if modules:
@@ -193,7 +194,7 @@ def _modules_to_compile(
         return "none", frozenset(), ()
     if not python.can_run(wish.platform):
         return "none", frozenset(), (f"no byte code: this machine does not run {wish.platform}",)
-    if wish.bytecode == "all":
+    if wish.bytecode == "all" or wish.spec is None:
         return "all", all_modules(packed), ()
     with progress.step("loading the model once, to see what it imports") as step:
         imported, notes = _imported(wish.spec, python, work)

@@ -17,13 +17,14 @@ from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.layer import write_layer
-from mlflow_dbimage.oci.tar import TarEntry, file_entry, sorted_with_parents
-from mlflow_dbimage.packed_env import PackedDistribution, PackedEnv
+from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry, sorted_with_parents
+from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedDistribution, PackedEnv
 
 MODEL_PATH = "/opt/dbimage/model"
 LOCK_PATH = "/opt/dbimage/lock"
 LIBRARY_PATH = "/opt/dbimage/lib"
 SCORE_PATH = "/opt/dbimage/bin/score"
+_ENVIRONMENT_LINK = IMAGE_PREFIX[1:]
 
 #: Below this many bytes, uncompressed, a distribution does not get a layer of its own: about 4 MB compressed.
 _LARGE = 12 << 20
@@ -47,7 +48,7 @@ class AddedLayer:
     """A layer that was made: its names, and what is in it. Its bytes are a blob of the cache."""
 
     kind: str
-    """`environment`, `scoring` or `model`."""
+    """`environment`, `whiteouts`, `inventory`, `launcher`, `scoring` or `model`."""
     descriptor: Descriptor
     diff_id: Digest
     title: str
@@ -113,9 +114,23 @@ def write_environment(
         return tuple(pool.map(write, range(len(groups))))
 
 
-def write_scoring(style: LayerStyle) -> AddedLayer:
-    """Write the layer of our own code that runs in the image."""
-    return _write("scoring", "scoring code", ("dbimage scoring",), scoring_entries(), style)
+def write_scoring(style: LayerStyle, prefix: str) -> AddedLayer:
+    """Write the layer of our own code that runs in the image, and a link to an environment that lies elsewhere.
+
+    Args:
+        style: How layers are written.
+        prefix: Where the environment is in the image.
+    """
+    entries = scoring_entries()
+    if prefix != IMAGE_PREFIX:
+        entries.append(_link_to(prefix))
+    return _write("scoring", "scoring code", ("dbimage scoring",), entries, style)
+
+
+def _link_to(prefix: str) -> TarEntry:
+    """Return the link by which scoring finds the environment; relative, so that it holds in unpacked images."""
+    up = "../" * _ENVIRONMENT_LINK.count("/")
+    return TarEntry(path=_ENVIRONMENT_LINK, kind=EntryKind.SYMLINK, mode=0o777, link=f"{up}{prefix[1:]}")
 
 
 def scoring_entries() -> list[TarEntry]:

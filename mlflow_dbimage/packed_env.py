@@ -17,7 +17,7 @@ from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.image import canonical_json
 from mlflow_dbimage.oci.tar import TarEntry, file_entry
 
-#: Where the environment is in the image: the prefix that its files name.
+#: Where an environment is in the image unless it is the root environment of conda: the prefix its files name.
 IMAGE_PREFIX = "/opt/dbimage/env"
 
 # What of a conda-meta record is the same wherever and whenever the package is installed. Left out: cache and
@@ -73,6 +73,8 @@ class PackedDistribution:
 class PackedEnv:
     """An environment ready to be laid out."""
 
+    prefix: str
+    """Where it is in the image: the absolute path that its files name."""
     distributions: tuple[PackedDistribution, ...]
     """In the order of their names."""
 
@@ -80,6 +82,10 @@ class PackedEnv:
     def size(self) -> int:
         """Bytes of all files, uncompressed."""
         return sum(distribution.size for distribution in self.distributions)
+
+    def relative(self, entry: TarEntry) -> str:
+        """Return the path of one of its entries, relative to the prefix."""
+        return entry.path[len(self.prefix) :]  # a path lacks the prefix's first slash, and has one behind it
 
 
 class Packer(Protocol):
@@ -95,19 +101,24 @@ class Packer(Protocol):
 class BytecodeCompiler(Protocol):
     """Compiles modules with the environment's own Python."""
 
-    def compile(self, prefix: Path, groups: Sequence[Sequence[str]], directory: Path) -> Mapping[str, Path]:
+    def compile(
+        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
+    ) -> Mapping[str, Path]:
         """Compile sources (paths relative to `prefix`), a group at a time, each group in a fresh process.
+
+        Byte code names its source below `image_prefix`.
 
         Returns the byte code's path relative to `prefix` and where it was written below `directory`.
         A source that does not compile is left out.
         """
 
 
-def pack(prefix: Path, packer: Packer, *, channel_urls: Mapping[str, str]) -> PackedEnv:
+def pack(prefix: Path, packer: Packer, image_prefix: str, *, channel_urls: Mapping[str, str]) -> PackedEnv:
     """List the files of an installed environment by the distribution that owns them.
 
     Args:
         prefix: Where the environment is installed.
+        image_prefix: Where it is in the image.
         packer: Finds the files and rewrites prefixes.
         channel_urls: By conda package name, the URL to record; a mirror's would change the image.
 
@@ -117,10 +128,11 @@ def pack(prefix: Path, packer: Packer, *, channel_urls: Mapping[str, str]) -> Pa
     owners = _owners(prefix)
     verbatim = frozenset(path for path, owner in owners.items() if owner[2] == "pip")
     grouped: dict[tuple[str, str, str], list[TarEntry]] = {}
-    for entry in packer.entries(prefix, IMAGE_PREFIX, verbatim=verbatim):
+    for entry in packer.entries(prefix, image_prefix, verbatim=verbatim):
         owner = owners.get(entry.path, ("", "", "none"))
-        grouped.setdefault(owner, []).append(_in_image(entry, prefix, channel_urls))
+        grouped.setdefault(owner, []).append(_in_image(entry, prefix, image_prefix, channel_urls))
     return PackedEnv(
+        prefix=image_prefix,
         distributions=tuple(
             PackedDistribution(
                 name=name,
@@ -129,7 +141,7 @@ def pack(prefix: Path, packer: Packer, *, channel_urls: Mapping[str, str]) -> Pa
                 entries=tuple(sorted(entries, key=lambda entry: entry.path)),
             )
             for (name, version, manager), entries in sorted(grouped.items())
-        )
+        ),
     )
 
 
@@ -140,17 +152,16 @@ def with_bytecode(
 
     Byte code goes with the distribution that has the source, so that a layer never depends on another.
     """
-    root = IMAGE_PREFIX.lstrip("/") + "/"
     wanted = [
-        sorted(entry.path[len(root) :] for entry in each.entries if entry.path[len(root) :] in modules)
-        for each in env.distributions
+        sorted(path for path in map(env.relative, each.entries) if path in modules) for each in env.distributions
     ]
-    compiled = compiler.compile(prefix, [group for group in wanted if group], directory)
+    compiled = compiler.compile(prefix, env.prefix, [group for group in wanted if group], directory)
     by_source: dict[str, list[TarEntry]] = {}
     for target, path in compiled.items():
-        entry = file_entry(root + target, path, 0o644)
+        entry = file_entry(f"{env.prefix[1:]}/{target}", path, 0o644)
         by_source.setdefault(_source_of(target), []).append(entry)
-    return PackedEnv(
+    return replace(
+        env,
         distributions=tuple(
             replace(
                 each,
@@ -162,15 +173,14 @@ def with_bytecode(
                 ),
             )
             for each, group in zip(env.distributions, wanted, strict=True)
-        )
+        ),
     )
 
 
 def all_modules(env: PackedEnv) -> frozenset[str]:
     """Return every Python source of the environment, relative to its prefix."""
-    root = IMAGE_PREFIX.lstrip("/") + "/"
     return frozenset(
-        entry.path[len(root) :]
+        env.relative(entry)
         for distribution in env.distributions
         for entry in distribution.entries
         if entry.path.endswith(".py") and "/lib/python" in entry.path
@@ -182,8 +192,8 @@ def _source_of(bytecode: str) -> str:
     return f"{folder}/{name.split('.', 1)[0]}.py"
 
 
-def _in_image(entry: TarEntry, prefix: Path, channel_urls: Mapping[str, str]) -> TarEntry:
-    path = f"{IMAGE_PREFIX.lstrip('/')}/{entry.path}"
+def _in_image(entry: TarEntry, prefix: Path, image_prefix: str, channel_urls: Mapping[str, str]) -> TarEntry:
+    path = f"{image_prefix[1:]}/{entry.path}"
     if entry.path.startswith("conda-meta/") and entry.path.endswith(".json"):
         record = json.loads((prefix / entry.path).read_bytes())
         return file_entry(path, _normal_meta(record, channel_urls), 0o644)

@@ -25,6 +25,7 @@ from mlflow_dbimage.errors import InputError, disk_errors
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.runtimes import Catalogue
 
@@ -79,7 +80,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         environment = _environment(request, planned, style, tools)
         layers = (
             *environment.layers,
-            model_layers.write_scoring(style),
+            model_layers.write_scoring(style, IMAGE_PREFIX),
             *model_layers.write_model(planned.spec, style),
         )
         record = _record(planned, environment, layers, style)
@@ -135,6 +136,7 @@ def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyl
 def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, tools: Tools) -> EnvironmentLayers:
     wish = EnvironmentWish(
         locked=planned.locked,
+        prefix=IMAGE_PREFIX,
         spec=planned.spec,
         platform=request.platform,
         bytecode=request.bytecode,
@@ -168,6 +170,8 @@ def _record(
         python=locked.python,
         lock_digest=str(locked.digest),
         packages=len(locked.conda) + len(locked.wheels),
+        env_layout="isolated",
+        environment_prefix=IMAGE_PREFIX,
         bytecode=environment.bytecode,
         bytecode_modules=environment.bytecode_modules,
         compressor=style.compression.identity,

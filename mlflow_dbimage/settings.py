@@ -75,6 +75,13 @@ class Settings:
     base_image: ImageLocation | None = field(
         default=None, metadata=_key(kinds.BASE, "base image to build on, in the place of the runtime's own")
     )
+    env_layout: str = field(
+        default="auto",
+        metadata=_key(
+            kinds.choice("auto", "isolated", "overlay", "cluster"),
+            "where the environment goes: alone, over a golden base's, or into the cluster's Python",
+        ),
+    )
     channels: tuple[str, ...] = field(
         default=(),
         metadata=_key(kinds.CHANNELS, "conda channels to use instead of the model's, first is first"),

@@ -62,6 +62,8 @@ def record(*, base_layers: int) -> ImageRecord:
         platform="linux/amd64",
         python="3.11.7",
         lock_digest="sha256:" + "2" * 64,
+        env_layout="isolated",
+        environment_prefix="/opt/dbimage/env",
         packages=0,
         bytecode="none",
         bytecode_modules="sha256:" + "3" * 64,

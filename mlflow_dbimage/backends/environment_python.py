@@ -18,7 +18,6 @@ from pathlib import Path
 
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.oci.descriptor import Platform
-from mlflow_dbimage.packed_env import IMAGE_PREFIX
 
 #: 1980-01-01T00:00:01Z in seconds: the time of every file in our layers, which byte code must state.
 _MTIME = 315532801
@@ -44,7 +43,9 @@ class EnvironmentPython:
         machine = _PROCESSORS.get(platform.machine().lower())
         return sys.platform == "linux" and (target.os, target.architecture) == ("linux", machine)
 
-    def compile(self, prefix: Path, groups: Sequence[Sequence[str]], directory: Path) -> Mapping[str, Path]:
+    def compile(
+        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
+    ) -> Mapping[str, Path]:
         """Compile sources, a group at a time, each group in a fresh process (`packed_env.BytecodeCompiler`).
 
         Raises:
@@ -58,7 +59,7 @@ class EnvironmentPython:
             "jobs": os.cpu_count() or 1,
             "groups": [
                 [
-                    [str(prefix / source), f"{IMAGE_PREFIX}/{source}", str(directory / targets[source])]
+                    [str(prefix / source), f"{image_prefix}/{source}", str(directory / targets[source])]
                     for source in group
                 ]
                 for group in groups

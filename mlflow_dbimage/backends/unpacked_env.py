@@ -20,13 +20,13 @@ from pathlib import Path
 
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.score_files import result_folder
+from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.errors import InputError, MatchError, VerificationError, disk_errors
 from mlflow_dbimage.image_run import KEPT_LINES, Ended, How, ScoreRequest
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
-from mlflow_dbimage.packed_env import IMAGE_PREFIX
 
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -91,7 +91,8 @@ def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path
     Args:
         image: The image.
         directory: Where unpacked images are kept.
-        from_layer: The first layer to unpack, counted from 0 at the bottom; None for the first above the base.
+        from_layer: The first layer to unpack, counted from 0 at the bottom; None for the first above the
+            operating system.
 
     Raises:
         InputError: `base-invalid`, the image does not say which layers are its base's.
@@ -100,14 +101,15 @@ def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path
     target = directory / image.digest.hex
     if target.is_dir():
         return target
-    first = _own_layers(image) if from_layer is None else from_layer
+    record = _record(image)
+    first = _first_layer(image, record) if from_layer is None else from_layer
     with disk_errors():
         directory.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory, prefix=".partial-"))
         try:
             for layer in image.layers[first:]:
                 unpack_layer(layer, aside)
-            _move_texts(aside, target)
+            _move_texts(aside, target, record.environment_prefix)
             aside.chmod(0o755)
             _publish(aside, target)
         finally:
@@ -115,28 +117,34 @@ def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path
     return target
 
 
-def _move_texts(root: Path, target: Path) -> None:
+def _move_texts(root: Path, target: Path, image_prefix: str) -> None:
     """Have the texts of conda packages that name their prefix name the one that they will have here.
 
     Binaries that name theirs are left: the longer name has no room in them, and Python needs none.
     """
-    prefix = root / IMAGE_PREFIX[1:]
-    moved = str(target / IMAGE_PREFIX[1:]).encode()
+    prefix = root / image_prefix[1:]
+    moved = str(target / image_prefix[1:]).encode()
     for record in prefix.glob("conda-meta/*.json"):
         for file in json.loads(record.read_bytes())["paths_data"]["paths"]:
             path = prefix / file["_path"]
             if file.get("file_mode") != "text" or ".." in path.parts or path.is_symlink() or not path.is_file():
                 continue
             text = path.read_bytes()
-            if IMAGE_PREFIX.encode() in text:
-                path.write_bytes(text.replace(IMAGE_PREFIX.encode(), moved))
+            if image_prefix.encode() in text:
+                path.write_bytes(text.replace(image_prefix.encode(), moved))
 
 
-def _own_layers(image: Image) -> int:
+def _record(image: Image) -> ImageRecord:
     record = ImageRecord.from_labels(image.labels)
     if record is None:
         raise InputError("base-invalid", "the image has no record of this project: it cannot run unpacked")
-    return record.base_layers
+    return record
+
+
+def _first_layer(image: Image, record: ImageRecord) -> int:
+    """Return the lowest layer of the environment: on a golden base, the base has a part of it."""
+    base = BaseRecord.from_labels(image.labels) if record.env_layout == "overlay" else None
+    return record.base_layers if base is None else base.system_layers
 
 
 def _publish(aside: Path, target: Path) -> None:

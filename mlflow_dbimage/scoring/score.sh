@@ -15,18 +15,20 @@ if [ -z "${DBIMAGE_ROOT:-}" ]; then
     self=$(readlink -f -- "$self" 2>/dev/null || printf '%s\n' "$self")
     DBIMAGE_ROOT=$(CDPATH='' cd -- "${self%/*}/.." && pwd -P)
 fi
-python=$DBIMAGE_ROOT/env/bin/python
+# The environment may be a link: its programs name the place where it really is.
+environment=$(CDPATH='' cd -P -- "$DBIMAGE_ROOT/env" 2>/dev/null && pwd -P) || environment=$DBIMAGE_ROOT/env
+python=$environment/bin/python
 if [ ! -x "$python" ]; then
     printf '%s\n' "error: no model environment: \`$python\` is no program" >&2
     exit 4
 fi
 
 unset PYTHONHOME PYTHONPATH PYTHONSTARTUP || :
-PATH=$DBIMAGE_ROOT/env/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+PATH=$environment/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
 # For the programs that the model may start; -I and -B say the same to ours.
 PYTHONNOUSERSITE=1
 PYTHONDONTWRITEBYTECODE=1
-CONDA_PREFIX=$DBIMAGE_ROOT/env
+CONDA_PREFIX=$environment
 export DBIMAGE_ROOT PATH PYTHONNOUSERSITE PYTHONDONTWRITEBYTECODE CONDA_PREFIX
 
 exec "$python" -I -B -c '

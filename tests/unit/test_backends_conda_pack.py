@@ -71,7 +71,7 @@ def test_files_and_links_are_all_there_once(prefix: Path) -> None:
 
 
 def test_no_prefix_of_this_machine_is_left(prefix: Path) -> None:
-    env = pack(prefix, CondaPack(), channel_urls={})
+    env = pack(prefix, CondaPack(), IMAGE_PREFIX, channel_urls={})
     found = contents([entry for each in env.distributions for entry in each.entries])
     leaks = [path for path, data in found.items() if str(prefix).encode() in data]
     assert leaks == []
@@ -83,7 +83,7 @@ def test_the_length_of_the_build_prefix_does_not_show(prefix: Path, conda_channe
     deep = tmp_path / ("d" * 100) / ("e" * 60)
     deep.mkdir(parents=True)
     install(conda_channel.url, deep / "env", tmp_path / "cache")
-    packed = [pack(place, CondaPack(), channel_urls={}) for place in (prefix, deep / "env")]
+    packed = [pack(place, CondaPack(), IMAGE_PREFIX, channel_urls={}) for place in (prefix, deep / "env")]
     images = [contents([entry for each in env.distributions for entry in each.entries]) for env in packed]
     assert images[0].keys() == images[1].keys()
     assert [path for path in images[0] if images[0][path] != images[1][path]] == []
@@ -102,7 +102,7 @@ def test_byte_code_is_the_same_from_two_prefixes_and_names_its_place_in_the_imag
     install(conda_channel.url, tmp_path / "other" / "env", tmp_path / "cache")
     codes = []
     for number, place in enumerate((prefix, tmp_path / "other" / "env")):
-        env = pack(place, CondaPack(), channel_urls={})
+        env = pack(place, CondaPack(), IMAGE_PREFIX, channel_urls={})
         compiled = with_bytecode(env, place, all_modules(env), EnvironmentPython(), tmp_path / str(number))
         entries = [entry for each in compiled.distributions for entry in each.entries]
         codes.append({path: data for path, data in contents(entries).items() if path.endswith(".pyc")})
@@ -122,4 +122,4 @@ def test_only_this_machines_programs_are_run() -> None:
 def test_an_environment_without_python_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     with pytest.raises(ServiceError, match="no Python"):
-        EnvironmentPython().compile(tmp_path, [["a.py"]], tmp_path / "out")
+        EnvironmentPython().compile(tmp_path, IMAGE_PREFIX, [["a.py"]], tmp_path / "out")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlflow_dbimage.model_layers import LayerStyle, group, scoring_entries, write_environment, write_scoring
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
-from mlflow_dbimage.packed_env import PackedDistribution, PackedEnv
+from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedDistribution, PackedEnv
 
 MB = 1 << 20
 
@@ -21,7 +21,7 @@ def distribution(name: str, size: int, manager: str = "pip") -> PackedDistributi
 
 
 def env_of(*distributions: PackedDistribution) -> PackedEnv:
-    return PackedEnv(distributions=tuple(sorted(distributions, key=lambda each: each.name)))
+    return PackedEnv(prefix=IMAGE_PREFIX, distributions=tuple(sorted(distributions, key=lambda each: each.name)))
 
 
 def test_large_distributions_come_first_and_alone() -> None:
@@ -83,4 +83,4 @@ def test_the_scoring_layer_has_all_that_the_launcher_starts(tmp_path: Path) -> N
         "opt/dbimage/lib/mlflow_dbimage/scoring/job.py",
     } <= entries.keys()
     style = LayerStyle(directory=tmp_path, compression=Compression.GZIP, parents={})
-    assert write_scoring(style).kind == "scoring"
+    assert write_scoring(style, IMAGE_PREFIX).kind == "scoring"

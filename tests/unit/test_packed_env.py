@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.tar import TarEntry, file_entry
-from mlflow_dbimage.packed_env import PackedEnv, all_modules, pack, with_bytecode
+from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedEnv, all_modules, pack, with_bytecode
 
 SITE = "lib/python3.11/site-packages"
 
@@ -28,7 +28,9 @@ class EveryFile:
 class Shouting:
     """Compiles to upper case."""
 
-    def compile(self, prefix: Path, groups: Sequence[Sequence[str]], directory: Path) -> Mapping[str, Path]:
+    def compile(
+        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
+    ) -> Mapping[str, Path]:
         self.groups = [list(group) for group in groups]
         written = {}
         for source in (source for group in groups for source in group):
@@ -72,7 +74,7 @@ def prefix(tmp_path: Path) -> Path:
 
 
 def packed(prefix: Path, urls: Mapping[str, str] | None = None) -> PackedEnv:
-    return pack(prefix, EveryFile(), channel_urls=urls or {})
+    return pack(prefix, EveryFile(), IMAGE_PREFIX, channel_urls=urls or {})
 
 
 def test_each_file_goes_with_its_owner(prefix: Path) -> None:
@@ -93,7 +95,7 @@ def test_each_file_goes_with_its_owner(prefix: Path) -> None:
 
 def test_the_packer_is_told_which_files_came_from_wheels(prefix: Path) -> None:
     packer = EveryFile()
-    pack(prefix, packer, channel_urls={})
+    pack(prefix, packer, IMAGE_PREFIX, channel_urls={})
     assert f"{SITE}/numpy/__init__.py" in packer.verbatim
     assert "bin/python" not in packer.verbatim
 

@@ -1,0 +1,148 @@
+"""The environment that a golden base holds: its lock and every file, so that images on top carry what differs.
+
+The base carries it as a layer of its own (kind `inventory`), so that it is read without the base's other layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_dbimage.base_record import BaseRecord
+from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.oci.compression import damage_of, open_decompressed
+from mlflow_dbimage.oci.image import Image, Layer, canonical_json
+from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
+from mlflow_dbimage.oci.verified import DigestingStream
+from mlflow_dbimage.packed_env import PackedEnv
+
+INVENTORY_PATH = "opt/dbimage/base/environment.json"
+
+#: Of the file's form.
+_VERSION = 1
+_CHUNK = 1 << 20
+# The list of a 10 GB environment has about 40 MB.
+_LARGEST = 512 << 20
+
+FileState = tuple[str, int, str]
+"""Kind (`file` or `link`), permission bits, and the sha256 of a file's content or the target of a link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseEnvironment:
+    """What a golden base holds at its environment prefix."""
+
+    prefix: str
+    locked: LockedEnv
+    bytecode: str
+    """`all` or `none`."""
+    files: Mapping[str, FileState]
+    """Every file and link, by path in the image (relative to its root)."""
+
+    def to_entry(self) -> TarEntry:
+        """Give the file of the inventory layer; it holds no URL with credentials."""
+        data = {
+            "version": _VERSION,
+            "prefix": self.prefix,
+            "bytecode": self.bytecode,
+            "lock": self.locked.to_record(),
+            "files": {path: list(state) for path, state in sorted(self.files.items())},
+        }
+        return file_entry(INVENTORY_PATH, canonical_json(data), 0o644)
+
+
+def file_states(env: PackedEnv) -> dict[str, FileState]:
+    """Read every file of a packed environment for its digest."""
+    entries = (entry for distribution in env.distributions for entry in distribution.entries)
+    return states_of(entries)
+
+
+def states_of(entries: Iterable[TarEntry]) -> dict[str, FileState]:
+    """Return the state of each entry, by path; files are read."""
+    return {entry.path: _state(entry) for entry in entries}
+
+
+def read(image: Image) -> BaseEnvironment | None:
+    """Read what a golden base, or an image on top of one, holds; None where its base is no golden base.
+
+    Raises:
+        InputError: `base-invalid`, the base says that it has an environment, and its inventory cannot be read.
+        VerificationError: `digest-mismatch`, from reading the layer.
+    """
+    record = BaseRecord.from_labels(image.labels)
+    if record is None:
+        return None
+    layer = _inventory_layer(image, record)
+    try:
+        return _parsed(_file_of(layer))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "base-invalid",
+            f"the inventory of the golden base `{record.title}` cannot be read: {error}",
+            hint="build the base again with this version",
+        ) from error
+
+
+def _state(entry: TarEntry) -> FileState:
+    if entry.kind is EntryKind.SYMLINK:
+        return ("link", entry.mode, entry.link)
+    assert entry.content is not None, "an environment has files and links"
+    digest = hashlib.sha256()
+    with entry.content() as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return ("file", entry.mode, digest.hexdigest())
+
+
+def _inventory_layer(image: Image, record: BaseRecord) -> Layer:
+    wanted = {layer.diff_id for layer in record.layers if layer.kind == "inventory"}
+    found = [layer for layer in image.layers if str(layer.diff_id) in wanted]
+    if not found:
+        raise InputError(
+            "base-invalid",
+            f"the golden base `{record.title}` lacks the inventory that its record names",
+            hint="build the base again; squashing a golden base loses what images on top need",
+        )
+    return found[0]
+
+
+def _file_of(layer: Layer) -> bytes:
+    with damage_of(f"the inventory layer {layer.descriptor.digest}"), layer.open() as blob:
+        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
+        data = b""
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
+            for member in archive:
+                if member.name == INVENTORY_PATH and member.isreg() and member.size <= _LARGEST:
+                    stream = archive.extractfile(member)
+                    assert stream is not None, "it is a file"
+                    data = stream.read()
+        plain.drain()
+    if plain.digest != layer.diff_id:
+        raise ValueError(f"its layer has the diff ID {plain.digest}, not {layer.diff_id}")
+    return data
+
+
+def _parsed(data: bytes) -> BaseEnvironment:
+    content: dict[str, Any] = json.loads(data)
+    if content["version"] != _VERSION:
+        raise ValueError(f"it has the form {content['version']}, and {_VERSION} is known")
+    return BaseEnvironment(
+        prefix=content["prefix"],
+        locked=LockedEnv.from_record(content["lock"]),
+        bytecode=content["bytecode"],
+        files={path: _state_of(path, state) for path, state in content["files"].items()},
+    )
+
+
+def _state_of(path: str, state: list[Any]) -> FileState:
+    kind, mode, value = state
+    if kind not in ("file", "link") or not isinstance(mode, int) or not isinstance(value, str):
+        raise ValueError(f"`{path}` has no state")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"`{path}` leaves the root")
+    return (kind, mode, value)

@@ -1,0 +1,116 @@
+"""The environment of a golden base is read from the base itself, and a damaged one is told of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from test_base_record import RECORD
+
+from mlflow_dbimage.base_environment import INVENTORY_PATH, BaseEnvironment, file_states, read
+from mlflow_dbimage.build_receipt import LayerRecord
+from mlflow_dbimage.errors import DbimageError, InputError
+from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.oci.compression import Compression
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
+from mlflow_dbimage.oci.layer import as_layer, write_layer
+from mlflow_dbimage.oci.rootfs import image_of_layer
+from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry, sorted_with_parents
+from mlflow_dbimage.packed_env import PackedDistribution, PackedEnv
+
+LINUX = Platform("linux", "amd64")
+PREFIX = "/opt/dbimage/env"
+FILE = file_entry("opt/dbimage/env/bin/tool", b"#!/bin/sh\n", 0o755)
+LINK = TarEntry(path="opt/dbimage/env/bin/alias", kind=EntryKind.SYMLINK, mode=0o777, link="tool")
+ENV = PackedEnv(
+    prefix=PREFIX,
+    distributions=(PackedDistribution(name="tool", version="1", manager="conda", entries=(FILE, LINK)),),
+)
+BASE = BaseEnvironment(
+    prefix=PREFIX,
+    locked=LockedEnv(platform=LINUX, python="3.11.7", conda=()),
+    bytecode="all",
+    files=file_states(ENV),
+)
+
+
+def base_image(folder: Path, entry: TarEntry, *, named: bool = True) -> Image:
+    """An image with one layer of a system and one of an inventory."""
+    folder.mkdir(exist_ok=True)
+    system = as_layer(write_layer(sorted_with_parents([FILE], {}), folder, Compression.GZIP))
+    inventory = as_layer(write_layer(sorted_with_parents([entry], {}), folder, Compression.GZIP))
+    layer = LayerRecord(
+        kind="inventory" if named else "environment",
+        digest=str(inventory.descriptor.digest),
+        diff_id=str(inventory.diff_id),
+        size=inventory.descriptor.size,
+        contents=(),
+    )
+    labels = dataclasses.replace(RECORD, layers=(layer,)).to_labels()
+    image = image_of_layer(
+        system.descriptor, system.diff_id, lambda digest: (folder / digest.hex).open("rb"), LINUX
+    )
+    return append(image, [Addition(layer=inventory, created_by="a test")], RunConfig(labels=labels))
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found = read(base_image(tmp_path, BASE.to_entry()))
+    assert found == BASE
+    assert found is not None
+    kind, mode, digest = found.files["opt/dbimage/env/bin/tool"]
+    assert (kind, mode, len(digest)) == ("file", 0o755, 64)
+    assert found.files["opt/dbimage/env/bin/alias"] == ("link", 0o777, "tool")
+
+
+def test_only_the_inventorys_layer_is_opened(tmp_path: Path) -> None:
+    image = base_image(tmp_path, BASE.to_entry())
+    (tmp_path / image.layers[0].descriptor.digest.hex).unlink()
+    assert read(image) == BASE
+
+
+def test_a_plain_base_has_none(tmp_path: Path) -> None:
+    image = base_image(tmp_path, BASE.to_entry())
+    assert read(append(image, [], RunConfig(labels={"dev.dbimage.base": ""}))) is None
+
+
+def damaged(**changes: object) -> TarEntry:
+    content = BASE.to_entry().content
+    assert content is not None
+    data = {**json.loads(content().read()), **changes}
+    return file_entry(INVENTORY_PATH, json.dumps(data).encode(), 0o644)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (damaged(version=9), "form 9"),
+        (damaged(lock={}), "lock record"),
+        (damaged(files={"/etc/passwd": ["file", 420, ""]}), "leaves the root"),
+        (damaged(files={"a/../b": ["file", 420, ""]}), "leaves the root"),
+        (damaged(files={"a": ["device", 420, ""]}), "has no state"),
+        (file_entry(INVENTORY_PATH, b"{", 0o644), "cannot be read"),
+        (file_entry("elsewhere", b"{}", 0o644), "cannot be read"),
+    ],
+    ids=["form", "lock", "absolute", "upwards", "kind", "json", "missing"],
+)
+def test_a_damaged_inventory_is_told_of(tmp_path: Path, entry: TarEntry, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        read(base_image(tmp_path, entry))
+    assert caught.value.code == "base-invalid"
+
+
+def test_a_base_whose_inventory_is_gone_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lacks the inventory"):
+        read(base_image(tmp_path, BASE.to_entry(), named=False))
+
+
+def test_another_layer_in_its_place_is_refused(tmp_path: Path) -> None:
+    image = base_image(tmp_path, BASE.to_entry())
+    other = base_image(tmp_path / "other", damaged(bytecode="none"))
+    blob = tmp_path / image.layers[1].descriptor.digest.hex
+    blob.write_bytes((tmp_path / "other" / other.layers[1].descriptor.digest.hex).read_bytes())
+    with pytest.raises(DbimageError, match="diff ID"):
+        read(image)
