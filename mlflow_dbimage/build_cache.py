@@ -2,6 +2,7 @@
 
     blobs/<hex>              layer blobs, named by their digest
     records/<kind>/<key>.json  small facts: which layers an environment has, what a base holds, a lock
+    bytecode/<python>/...    byte code by what it is made of
     conda/ wheels/ uv/ ...   caches of the libraries that we use
     work/                    builds under way; safe to delete when none runs
     locks/                   one file a lock
@@ -35,6 +36,8 @@ FORMAT = 1
 
 _WORK_LEFT_BEHIND_AFTER = 24 * 3600.0
 _TRIES_TO_DELETE = 50
+# Parts whose folders only sort their files.
+_PARTS_OF_FILES = ("bytecode", "records")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +242,7 @@ def _measure(part: Path) -> CacheUse:
 
 def _prune_part(part: Path, limit: float) -> CacheUse:
     count = size = 0
-    for path in list(part.rglob("*.json") if part.name == "records" else part.iterdir()):
+    for path in _units(part):
         with contextlib.suppress(OSError):
             if _last_used(path) > limit:
                 continue
@@ -251,6 +254,13 @@ def _prune_part(part: Path, limit: float) -> CacheUse:
             else:
                 path.unlink()
     return CacheUse(part=part.name, files=count, size=size)
+
+
+def _units(part: Path) -> list[Path]:
+    """Return what is deleted as a whole: files that stand alone, or what a library keeps as one."""
+    if part.name in _PARTS_OF_FILES:
+        return [path for path in part.rglob("*") if path.is_file()]
+    return list(part.iterdir())
 
 
 def _last_used(path: Path) -> float:

@@ -86,7 +86,9 @@ class EnvironmentPrograms(BytecodeCompiler, Protocol):
     def can_run(self, target: Platform) -> bool:
         """Whether this machine runs programs for `target`."""
 
-    def rehearse(self, prefix: Path, library: Path, model: Path, example: str | None, scratch: Path) -> Rehearsed:
+    def rehearse(
+        self, prefix: Path, image_prefix: str, library: Path, model: Path, *, example: str | None, scratch: Path
+    ) -> Rehearsed:
         """Load the model and predict on its example."""
 
 
@@ -172,7 +174,7 @@ def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress
     kind, modules, notes = _modules_to_compile(packed, wish, makers.python, work, progress)
     if modules:
         with progress.step(f"compiling {len(modules)} modules"):
-            packed = with_bytecode(packed, prefix, modules, makers.python, work / "bytecode")
+            packed = with_bytecode(packed, prefix, modules, makers.python)
     with progress.step("writing environment layers") as step:
         step.total(packed.size)
         groups = group(packed, wish.budget)
@@ -197,13 +199,15 @@ def _modules_to_compile(
     if wish.bytecode == "all" or wish.spec is None:
         return "all", all_modules(packed), ()
     with progress.step("loading the model once, to see what it imports") as step:
-        imported, notes = _imported(wish.spec, python, work)
+        imported, notes = _imported(wish.spec, packed.prefix, python, work)
         modules = all_modules(packed) & imported
         step.note(f"{len(modules)} modules")
     return "imported", modules, notes
 
 
-def _imported(spec: ModelSpec, python: EnvironmentPrograms, work: Path) -> tuple[frozenset[str], tuple[str, ...]]:
+def _imported(
+    spec: ModelSpec, image_prefix: str, python: EnvironmentPrograms, work: Path
+) -> tuple[frozenset[str], tuple[str, ...]]:
     scratch, root = work / "rehearsal", work / "scoring"
     scratch.mkdir()
     for entry in scoring_entries():
@@ -213,7 +217,8 @@ def _imported(spec: ModelSpec, python: EnvironmentPrograms, work: Path) -> tuple
         with entry.content() as stream:
             path.write_bytes(stream.read())
     library = root / "opt" / "dbimage" / "lib"
-    found = python.rehearse(work / "env", library, spec.directory, spec.serving_example or spec.example, scratch)
+    example = spec.serving_example or spec.example
+    found = python.rehearse(work / "env", image_prefix, library, spec.directory, example=example, scratch=scratch)
     if found.error is None:
         return found.modules, ()
     return found.modules, (f"the model did not load or predict on this machine: {found.error}",)

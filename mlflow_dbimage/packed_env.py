@@ -101,15 +101,11 @@ class Packer(Protocol):
 class BytecodeCompiler(Protocol):
     """Compiles modules with the environment's own Python."""
 
-    def compile(
-        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
-    ) -> Mapping[str, Path]:
-        """Compile sources (paths relative to `prefix`), a group at a time, each group in a fresh process.
+    def compile(self, prefix: Path, image_prefix: str, sources: Iterable[str]) -> Mapping[str, Path]:
+        """Compile sources (paths relative to `prefix`); byte code names its source below `image_prefix`.
 
-        Byte code names its source below `image_prefix`.
-
-        Returns the byte code's path relative to `prefix` and where it was written below `directory`.
-        A source that does not compile is left out.
+        Returns where the byte code is, by its path relative to `prefix`. A source that does not compile is left
+        out.
         """
 
 
@@ -145,9 +141,7 @@ def pack(prefix: Path, packer: Packer, image_prefix: str, *, channel_urls: Mappi
     )
 
 
-def with_bytecode(
-    env: PackedEnv, prefix: Path, modules: frozenset[str], compiler: BytecodeCompiler, directory: Path
-) -> PackedEnv:
+def with_bytecode(env: PackedEnv, prefix: Path, modules: frozenset[str], compiler: BytecodeCompiler) -> PackedEnv:
     """Return the environment with byte code for `modules` (source paths relative to the prefix).
 
     Byte code goes with the distribution that has the source, so that a layer never depends on another.
@@ -155,7 +149,7 @@ def with_bytecode(
     wanted = [
         sorted(path for path in map(env.relative, each.entries) if path in modules) for each in env.distributions
     ]
-    compiled = compiler.compile(prefix, env.prefix, [group for group in wanted if group], directory)
+    compiled = compiler.compile(prefix, env.prefix, [source for group in wanted for source in group])
     by_source: dict[str, list[TarEntry]] = {}
     for target, path in compiled.items():
         entry = file_entry(f"{env.prefix[1:]}/{target}", path, 0o644)

@@ -6,17 +6,20 @@ so that their results are the same everywhere. Neither is possible for another p
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from mlflow_dbimage.errors import ServiceError
+from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
+from mlflow_dbimage.errors import ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
 
 #: 1980-01-01T00:00:01Z in seconds: the time of every file in our layers, which byte code must state.
@@ -36,46 +39,78 @@ class Rehearsal:
 
 
 class EnvironmentPython:
-    """Runs scripts with the Python of an installed environment."""
+    """Runs scripts with the Python of an installed environment.
+
+    Args:
+        kept: Folder of the byte code that is kept between builds.
+    """
+
+    def __init__(self, kept: Path) -> None:
+        self._kept = kept
 
     def can_run(self, target: Platform) -> bool:
         """Whether this machine runs programs for `target`."""
         machine = _PROCESSORS.get(platform.machine().lower())
         return sys.platform == "linux" and (target.os, target.architecture) == ("linux", machine)
 
-    def compile(
-        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
-    ) -> Mapping[str, Path]:
-        """Compile sources, a group at a time, each group in a fresh process (`packed_env.BytecodeCompiler`).
+    def compile(self, prefix: Path, image_prefix: str, sources: Iterable[str]) -> Mapping[str, Path]:
+        """Compile what is not kept yet (`packed_env.BytecodeCompiler`).
 
         Raises:
-            ServiceError: `program-failed`.
+            ServiceError: `program-failed`, `disk-failed`.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         tag = self._cache_tag(prefix)
-        targets = {source: _bytecode_path(source, tag) for group in groups for source in group}
-        request = {
-            "mtime": _MTIME,
-            "jobs": os.cpu_count() or 1,
-            "groups": [
-                [
-                    [str(prefix / source), f"{image_prefix}/{source}", str(directory / targets[source])]
-                    for source in group
-                ]
-                for group in groups
-            ],
-        }
-        self._run(prefix, "compile_bytecode.py", (), directory, stdin=json.dumps(request))
-        return {target: directory / target for target in targets.values() if (directory / target).is_file()}
+        kept = KeptBytecode(self._folder(prefix))
+        found: dict[str, Path] = {}
+        missing: dict[str, str] = {}
+        for source in sources:
+            key = kept.key((prefix / source).read_bytes(), f"{image_prefix}/{source}")
+            path = kept.find(key)
+            if path is None:
+                missing[source] = key
+            else:
+                found[source] = path
+        if missing:
+            found |= self._compiled(prefix, image_prefix, missing, kept)
+        return {_bytecode_path(source, tag): path for source, path in found.items()}
 
-    def rehearse(self, prefix: Path, library: Path, model: Path, example: str | None, scratch: Path) -> Rehearsal:
+    def _compiled(
+        self, prefix: Path, image_prefix: str, keys: Mapping[str, str], kept: KeptBytecode
+    ) -> dict[str, Path]:
+        """Compile sources, keep what came of them, and return that by source."""
+        with disk_errors(), tempfile.TemporaryDirectory(dir=kept.directory, prefix=".new-") as folder:
+            made = {source: Path(folder) / key for source, key in keys.items()}
+            request = {
+                "mtime": _MTIME,
+                "jobs": min(os.cpu_count() or 1, len(made)),
+                "tasks": [
+                    [str(prefix / source), f"{image_prefix}/{source}", str(path)] for source, path in made.items()
+                ],
+            }
+            self._run(prefix, "compile_bytecode.py", (), Path(folder), stdin=json.dumps(request))
+            return {source: kept.keep(keys[source], path) for source, path in made.items() if path.is_file()}
+
+    def _folder(self, prefix: Path) -> Path:
+        """Return where the byte code of this Python is: what compiles it is one package of conda."""
+        records = sorted((prefix / "conda-meta").glob("python-[0-9]*.json"))
+        if not records:
+            raise ServiceError("program-failed", f"there is no Python in the environment `{prefix}`")
+        record = json.loads(records[0].read_bytes())
+        identity = [record["version"], record["build"], record.get("sha256") or ""]
+        return self._kept / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+
+    def rehearse(
+        self, prefix: Path, image_prefix: str, library: Path, model: Path, *, example: str | None, scratch: Path
+    ) -> Rehearsal:
         """Load the model and predict on its example, in a process of its own.
 
         Raises:
             ServiceError: `program-failed`, the process did not even end.
         """
         output = scratch / "modules.json"
-        self._run(prefix, "loaded_modules.py", (str(library), str(model), example or "", str(output)), scratch)
+        kept = self._folder(prefix)
+        arguments = (str(library), str(model), example or "", str(output), str(kept), image_prefix)
+        self._run(prefix, "loaded_modules.py", arguments, scratch)
         found = json.loads(output.read_bytes())
         return Rehearsal(modules=frozenset(found["modules"]), error=found["error"])
 
@@ -88,7 +123,9 @@ class EnvironmentPython:
     def _run(self, prefix: Path, script: str, arguments: Sequence[str], scratch: Path, stdin: str = "") -> None:
         resource = files("mlflow_dbimage.backends.environment_scripts") / script
         with as_file(resource) as path:
-            command = [str(prefix / "bin" / "python"), "-I", "-B", str(path), *arguments]
+            # Not -I, which would have it ignore the hash seed too: sets in byte code are in the order of hashes
+            # before Python 3.11. The environment below has no other variable of Python's.
+            command = [str(prefix / "bin" / "python"), "-s", "-B", str(path), *arguments]
             try:
                 done = subprocess.run(
                     command,

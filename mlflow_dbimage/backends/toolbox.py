@@ -59,7 +59,7 @@ class Toolbox:
             makers=EnvironmentMakers(
                 installer=LockInstaller(solver=self.solver, access=self._access()),
                 packer=CondaPack(),
-                python=EnvironmentPython(),
+                python=EnvironmentPython(self.cache.directory("bytecode")),
                 cache=self.cache,
             ),
             destination=self.destination(),

@@ -103,7 +103,7 @@ def test_byte_code_is_the_same_from_two_prefixes_and_names_its_place_in_the_imag
     codes = []
     for number, place in enumerate((prefix, tmp_path / "other" / "env")):
         env = pack(place, CondaPack(), IMAGE_PREFIX, channel_urls={})
-        compiled = with_bytecode(env, place, all_modules(env), EnvironmentPython(), tmp_path / str(number))
+        compiled = with_bytecode(env, place, all_modules(env), EnvironmentPython(tmp_path / str(number)))
         entries = [entry for each in compiled.distributions for entry in each.entries]
         codes.append({path: data for path, data in contents(entries).items() if path.endswith(".pyc")})
     assert len(codes[0]) > 500
@@ -113,8 +113,8 @@ def test_byte_code_is_the_same_from_two_prefixes_and_names_its_place_in_the_imag
     assert code[8:12] == (315532801).to_bytes(4, "little")
 
 
-def test_only_this_machines_programs_are_run() -> None:
-    python = EnvironmentPython()
+def test_only_this_machines_programs_are_run(tmp_path: Path) -> None:
+    python = EnvironmentPython(tmp_path)
     assert not python.can_run(Platform("linux", "s390x"))
     assert not python.can_run(Platform("windows", "amd64"))
 
@@ -122,4 +122,4 @@ def test_only_this_machines_programs_are_run() -> None:
 def test_an_environment_without_python_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     with pytest.raises(ServiceError, match="no Python"):
-        EnvironmentPython().compile(tmp_path, IMAGE_PREFIX, [["a.py"]], tmp_path / "out")
+        EnvironmentPython(tmp_path / "kept").compile(tmp_path, IMAGE_PREFIX, ["a.py"])

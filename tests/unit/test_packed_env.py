@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,12 +28,13 @@ class EveryFile:
 class Shouting:
     """Compiles to upper case."""
 
-    def compile(
-        self, prefix: Path, image_prefix: str, groups: Sequence[Sequence[str]], directory: Path
-    ) -> Mapping[str, Path]:
-        self.groups = [list(group) for group in groups]
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def compile(self, prefix: Path, image_prefix: str, sources: Iterable[str]) -> Mapping[str, Path]:
+        self.sources, directory = list(sources), self.directory
         written = {}
-        for source in (source for group in groups for source in group):
+        for source in self.sources:
             folder, _, name = source.rpartition("/")
             target = f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-311.pyc"
             (directory / target).parent.mkdir(parents=True, exist_ok=True)
@@ -151,11 +152,11 @@ def test_the_history_of_the_prefix_is_emptied(prefix: Path) -> None:
     assert content(packed(prefix), "conda-meta/history") == b""
 
 
-def test_byte_code_goes_with_its_source_and_is_made_by_distribution(prefix: Path, tmp_path: Path) -> None:
-    compiler = Shouting()
+def test_byte_code_goes_with_its_source(prefix: Path, tmp_path: Path) -> None:
+    compiler = Shouting(tmp_path / "bytecode")
     modules = frozenset({f"{SITE}/numpy/__init__.py", "lib/python3.11/os.py", "no/such.py"})
-    env = with_bytecode(packed(prefix), prefix, modules, compiler, tmp_path / "bytecode")
-    assert compiler.groups == [[f"{SITE}/numpy/__init__.py"], ["lib/python3.11/os.py"]]
+    env = with_bytecode(packed(prefix), prefix, modules, compiler)
+    assert compiler.sources == [f"{SITE}/numpy/__init__.py", "lib/python3.11/os.py"]
     assert content(env, "numpy/__pycache__/__init__.cpython-311.pyc") == b"X = 1"
     by_name = {each.name: each for each in env.distributions}
     assert any("__pycache__/os." in entry.path for entry in by_name["python"].entries)

@@ -1,19 +1,23 @@
-"""Compile modules so that their byte code is valid in the image and the same on every machine.
+"""Compile modules so that their byte code is valid in the image, and a function of source, name and Python alone.
 
-Reads JSON from standard input, `{"mtime": int, "jobs": int, "groups": [[[source, name in the image, output],
-...], ...]}`, and writes the outputs. Each group is compiled in a fork of its own, in the order given: what
-`marshal` writes depends on which constants the process has seen before, so a group must not see what another
-left (docs/measurements.md; cpython issue 129724). A source that does not compile is left out, as `compileall`
-does.
+Reads JSON from standard input, `{"mtime": int, "jobs": int, "tasks": [[source, name in the image, output], ...]}`,
+and writes the outputs. A source that does not compile is left out, as `compileall` does.
+
+Version 2 of `marshal` is written: newer ones note which constants are shared, and that depends on what else the
+process has seen (cpython issue 129724). Every Python reads all versions.
 """
 
 from __future__ import annotations
 
-import importlib._bootstrap_external as bootstrap
+import importlib.util
 import json
+import marshal
 import os
+import struct
 import sys
 import warnings
+
+_MARSHAL = 2
 
 
 def compile_one(source: str, name: str, output: str, mtime: int) -> None:
@@ -22,22 +26,22 @@ def compile_one(source: str, name: str, output: str, mtime: int) -> None:
         text = stream.read()
     try:
         code = compile(text, name, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError):
         return
-    os.makedirs(os.path.dirname(output), exist_ok=True)
+    # PEP 552: magic number, no flags, time of the source and its size.
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, mtime, len(text) & 0xFFFFFFFF)
     with open(output, "wb") as stream:
-        # What `py_compile` calls; typeshed hides it.
-        stream.write(bootstrap._code_to_timestamp_pyc(code, mtime, len(text)))  # type: ignore[attr-defined]
+        stream.write(header + marshal.dumps(code, _MARSHAL))
 
 
-def start(group: list[list[str]], mtime: int) -> int:
-    """Fork, compile a group in the child, and return the child's ID."""
+def start(tasks: list[list[str]], mtime: int) -> int:
+    """Fork, compile some tasks in the child, and return the child's ID."""
     child = os.fork()
     if child:
         return child
     status = 1
     try:
-        for source, name, output in group:
+        for source, name, output in tasks:
             compile_one(source, name, output, mtime)
         status = 0
     finally:
@@ -45,19 +49,12 @@ def start(group: list[list[str]], mtime: int) -> int:
 
 
 def main() -> int:
-    """Compile all groups, so many at a time."""
+    """Compile all tasks, shared out to so many processes."""
     warnings.simplefilter("ignore")  # the packages' own, such as invalid escapes
     request = json.load(sys.stdin)
-    running = failed = 0
-    for group in request["groups"]:
-        if running >= request["jobs"]:
-            failed += os.wait()[1] != 0
-            running -= 1
-        start(group, request["mtime"])
-        running += 1
-    while running:
-        failed += os.wait()[1] != 0
-        running -= 1
+    jobs = request["jobs"]
+    started = [start(request["tasks"][first::jobs], request["mtime"]) for first in range(jobs)]
+    failed = sum(os.wait()[1] != 0 for _ in started)
     return 1 if failed else 0
 
 

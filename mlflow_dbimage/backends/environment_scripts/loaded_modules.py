@@ -1,15 +1,22 @@
 """Load a model, predict on its example, and list the source files of all modules that this imported.
 
-Arguments: the folder of the scoring code, the model, the example's file name or nothing, and the output, a JSON
-object: `{"modules": [paths relative to the prefix], "error": one line or null}`. What was imported before a
-failure is listed too. The model's code runs here: the caller gives this process no credentials.
+Arguments: the folder of the scoring code, the model, the example's file name or nothing, the output, the folder of
+kept byte code, and the prefix in the image. The output is a JSON object: `{"modules": [paths relative to the
+prefix], "error": one line or null}`. What was imported before a failure is listed too. The model's code runs
+here: the caller gives this process no credentials, and nothing that it makes is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib._bootstrap_external as bootstrap
+import importlib.machinery
 import json
 import os
 import sys
+
+#: Bytes of a byte code file before the code (PEP 552).
+_HEADER = 16
 
 
 def exercise(library: str, model: str, example: str) -> str | None:
@@ -24,6 +31,46 @@ def exercise(library: str, model: str, example: str) -> str | None:
     return None
 
 
+def read_kept(kept: str, prefix: str, image_prefix: str) -> None:
+    """Have imports from below `prefix` use byte code that is kept, where there is some.
+
+    The names that it holds are those of the image; Python itself puts them right, as for any byte code that was
+    moved.
+    """
+    try:
+        names = os.listdir(kept)
+    except OSError:
+        return
+    digests = dict(name.split(".", 1) for name in names if not name.startswith("."))
+    compiled = importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(self: importlib.machinery.SourceFileLoader, fullname: str) -> object:
+        path = self.get_filename(fullname)
+        if path.startswith(prefix + os.sep):
+            name = image_prefix + path[len(prefix) :]
+            data = _intact(kept, digests, self.get_data(path), name)
+            if data is not None:
+                # Reads the code, and puts the names of its files right; typeshed hides it.
+                return bootstrap._compile_bytecode(data[_HEADER:], fullname, None, path)  # type: ignore[attr-defined]
+        return compiled(self, fullname)
+
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment,method-assign]
+
+
+def _intact(kept: str, digests: dict[str, str], source: bytes, name: str) -> bytes | None:
+    """Return the byte code of a module if it is kept and whole; `backends.kept_bytecode` names the files."""
+    key = hashlib.sha256(hashlib.sha256(source).digest() + name.encode()).hexdigest()
+    digest = digests.get(key)
+    if digest is None:
+        return None
+    try:
+        with open(os.path.join(kept, key + "." + digest), "rb") as stream:
+            data = stream.read()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
+
+
 def sources(prefix: str) -> list[str]:
     """List the sources below `prefix` of what is imported now."""
     found = set()
@@ -36,8 +83,10 @@ def sources(prefix: str) -> list[str]:
 
 def main() -> None:
     """Exercise the model and write the list."""
-    library, model, example, output = sys.argv[1:]
+    library, model, example, output, kept, image_prefix = sys.argv[1:]
     prefix = os.path.realpath(sys.prefix)
+    del sys.path[0]  # the folder of this script
+    read_kept(kept, prefix, image_prefix)
     saved = os.dup(1)
     os.dup2(2, 1)  # whatever the model prints is noise here
     error = exercise(library, model, example)

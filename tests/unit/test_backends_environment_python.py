@@ -1,0 +1,184 @@
+"""The environment's Python: byte code is a function of its source, kept between builds, read by a rehearsal."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import marshal
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlflow_dbimage.backends import environment_scripts
+from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.packed_env import IMAGE_PREFIX
+from services.interpreters import interpreters
+
+SCRIPTS = Path(environment_scripts.__file__).parent
+MINOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SOURCE = '''\
+"""A docstring that other modules have too."""
+NAMES = {"alpha", "beta", "gamma"}
+TEXT = "a text with blanks"
+
+
+def function(number=10 ** 20):
+    """A docstring that other modules have too."""
+    return [each for each in ("alpha", 1.5, number, None) if each in NAMES], "a text with blanks"
+'''
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """An environment of this Python, as far as scripts look at it."""
+    prefix = tmp_path / "env"
+    (prefix / "conda-meta").mkdir(parents=True)
+    (prefix / "lib" / MINOR).mkdir(parents=True)
+    (prefix / "bin").mkdir()
+    (prefix / "bin" / "python").symlink_to(sys.executable)
+    record = {"version": "3.11.7", "build": "h1_0", "sha256": "0" * 64}
+    (prefix / "conda-meta" / "python-3.11.7-h1_0.json").write_text(json.dumps(record))
+    (prefix / "conda-meta" / "python-dateutil-2.9-py_0.json").write_text("{}")
+    (prefix / "lib" / MINOR / "module.py").write_text(SOURCE)
+    return prefix
+
+
+def compiled(prefix: Path, kept: Path, *sources: str) -> dict[str, bytes]:
+    made = EnvironmentPython(kept).compile(prefix, IMAGE_PREFIX, sources or [f"lib/{MINOR}/module.py"])
+    return {path: place.read_bytes() for path, place in made.items()}
+
+
+def test_byte_code_states_the_constant_time_and_its_place_in_the_image(prefix: Path, tmp_path: Path) -> None:
+    ((path, data),) = compiled(prefix, tmp_path / "kept").items()
+    assert path == f"lib/{MINOR}/__pycache__/module.{sys.implementation.cache_tag}.pyc"
+    assert data[:4] == importlib.util.MAGIC_NUMBER
+    assert data[4:16] == b"\0" * 4 + (315532801).to_bytes(4, "little") + len(SOURCE).to_bytes(4, "little")
+    assert marshal.loads(data[16:]).co_filename == f"{IMAGE_PREFIX}/lib/{MINOR}/module.py"
+
+
+def test_what_is_kept_is_not_compiled_again(prefix: Path, tmp_path: Path) -> None:
+    first = compiled(prefix, tmp_path / "kept")
+    (prefix / "bin" / "python").unlink()  # nothing can run any more
+    assert compiled(prefix, tmp_path / "kept") == first
+
+
+def test_damage_is_made_good(prefix: Path, tmp_path: Path) -> None:
+    first = compiled(prefix, tmp_path / "kept")
+    (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    path.write_bytes(b"damage")
+    assert compiled(prefix, tmp_path / "kept") == first
+
+
+def test_another_python_has_byte_code_of_its_own(prefix: Path, tmp_path: Path) -> None:
+    compiled(prefix, tmp_path / "kept")
+    record = prefix / "conda-meta" / "python-3.11.7-h1_0.json"
+    record.write_text(record.read_text().replace("h1_0", "h2_0"))
+    compiled(prefix, tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_sets_are_in_the_same_order_in_every_process(prefix: Path, tmp_path: Path) -> None:
+    made = [compiled(prefix, tmp_path / str(number)) for number in range(3)]
+    assert made[0] == made[1] == made[2]
+
+
+def test_a_source_that_does_not_compile_is_left_out(prefix: Path, tmp_path: Path) -> None:
+    folder = prefix / "lib" / MINOR
+    (folder / "python2.py").write_text("print 'hello'\n")
+    (folder / "null.py").write_bytes(b"x = 1\0\n")
+    names = [f"lib/{MINOR}/{name}.py" for name in ("module", "null", "python2")]
+    assert len(compiled(prefix, tmp_path / "kept", *names)) == 1
+    assert list((tmp_path / "kept").rglob(".new*")) == []
+
+
+@pytest.mark.parametrize("python", interpreters(), ids=lambda path: path.parent.parent.name)
+def test_what_a_process_has_seen_before_does_not_show(python: Path, tmp_path: Path) -> None:
+    source, before = tmp_path / "module.py", tmp_path / "before.py"
+    source.write_text(SOURCE)
+    before.write_text(SOURCE.replace("function", "other") + "\nMORE = ('alpha', 'a text with blanks', 1.5)\n")
+    outputs = []
+    for number, tasks in enumerate(([source], [before, source])):
+        made = [tmp_path / f"{number}-{task.name}.pyc" for task in tasks]
+        request = {
+            "mtime": 1,
+            "jobs": 1,
+            "tasks": [[str(task), f"/{task.name}", str(out)] for task, out in zip(tasks, made, strict=True)],
+        }
+        script = [str(python), "-s", "-B", str(SCRIPTS / "compile_bytecode.py")]
+        seed = {"PYTHONHASHSEED": "0"}
+        subprocess.run(script, input=json.dumps(request), env=seed, text=True, check=True)
+        outputs.append(made[-1].read_bytes())
+    assert outputs[0] == outputs[1]
+    run = f"import marshal; exec(marshal.loads(open({str(tmp_path / '0-module.py.pyc')!r}, 'rb').read()[16:]))"
+    subprocess.run([str(python), "-c", f"{run}\nassert function()[0] == ['alpha']"], check=True)
+
+
+@pytest.fixture
+def venv(prefix: Path, tmp_path: Path) -> Path:
+    """An environment whose Python knows it for its own."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    shutil.copytree(prefix / "conda-meta", venv / "conda-meta")
+    (venv / "lib" / MINOR / "module.py").write_text(SOURCE)
+    return venv
+
+
+def rehearsed(prefix: Path, kept: Path, tmp_path: Path, body: str):
+    library = tmp_path / "library" / "mlflow_dbimage" / "scoring"
+    shutil.rmtree(tmp_path / "library", ignore_errors=True)
+    library.mkdir(parents=True)
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    (library / "rehearsal.py").write_text(f"def rehearse(model, example):\n{lines}")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return EnvironmentPython(kept).rehearse(
+        prefix, IMAGE_PREFIX, tmp_path / "library", tmp_path, example=None, scratch=scratch
+    )
+
+
+IMPORT = f"""\
+import sys
+sys.path.insert(0, {{prefix!r}} + "/lib/{MINOR}")
+import module
+assert module.__file__ == {{prefix!r}} + "/lib/{MINOR}/module.py"
+assert module.function.__code__.co_filename == module.__file__
+raise ValueError(module.TEXT)
+"""
+
+
+def test_a_rehearsal_says_what_stopped_it(prefix: Path, tmp_path: Path) -> None:
+    found = rehearsed(prefix, tmp_path / "kept", tmp_path, "raise SystemExit('no data\\nat all')")
+    assert found.error == "SystemExit: no data"
+
+
+def test_a_rehearsal_reads_what_is_kept_and_keeps_nothing(venv: Path, tmp_path: Path) -> None:
+    body = IMPORT.format(prefix=str(venv))
+    cold = rehearsed(venv, tmp_path / "kept", tmp_path, body)
+    assert cold.error == "ValueError: a text with blanks"
+    assert f"lib/{MINOR}/module.py" in cold.modules
+    assert not (tmp_path / "kept").exists()
+    compiled(venv, tmp_path / "kept")
+    (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    _swap(path, b"a text with blanks", b"a text FROM kept  ")
+    warm = rehearsed(venv, tmp_path / "kept", tmp_path, body)
+    assert warm.error == "ValueError: a text FROM kept  "
+    assert warm.modules == cold.modules
+
+
+def test_damaged_byte_code_is_not_read(venv: Path, tmp_path: Path) -> None:
+    compiled(venv, tmp_path / "kept")
+    (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    path.write_bytes(path.read_bytes().replace(b"a text with blanks", b"a text FROM kept  "))
+    found = rehearsed(venv, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(venv)))
+    assert found.error == "ValueError: a text with blanks"
+
+
+def _swap(path: Path, old: bytes, new: bytes) -> None:
+    """Change what is kept, so that a reader shows that it read it, under a name that says it is intact."""
+    data = path.read_bytes().replace(old, new)
+    path.unlink()
+    path.with_name(f"{path.name.split('.')[0]}.{hashlib.sha256(data).hexdigest()}").write_bytes(data)
