@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.descriptor import OCI_MANIFEST, Descriptor, Platform
+from mlflow_dbimage.oci.artifact import Artifact
+from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.oci.image import Image, canonical_json
+from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.tombstone import is_tombstone
 from mlflow_dbimage.progress import Progress
 
 _INDEX_TAG = "names"
 _INDEX_TYPE = "application/vnd.dbimage.names.v1"
-_EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 class RegistryDestination:
@@ -139,17 +138,6 @@ class RegistryDestination:
         changed = names | {name} if present else names - {name}
         if changed == names:
             return
-        empty = Descriptor(media_type=_EMPTY_TYPE, digest=Digest.of(_EMPTY), size=len(_EMPTY))
-        manifest = canonical_json(
-            {
-                "schemaVersion": 2,
-                "mediaType": OCI_MANIFEST,
-                "artifactType": _INDEX_TYPE,
-                "config": empty.to_dict(),
-                "layers": [empty.to_dict()],
-                "annotations": {"dev.dbimage.names": json.dumps(sorted(changed))},
-            }
-        )
-        index = self._index()
-        index.put_blob(_EMPTY)
-        index.put_manifest(_INDEX_TAG, manifest, OCI_MANIFEST)
+        annotations = {"dev.dbimage.names": json.dumps(sorted(changed))}
+        listed = Artifact(artifact_type=_INDEX_TYPE, contents=(), annotations=annotations)
+        self._index().put_artifact(_INDEX_TAG, listed)

@@ -8,7 +8,7 @@ younger than an hour: a writer makes blobs young when it begins to rely on them,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,22 @@ class Layout:
                 self._blobs.add(stream, layer.descriptor, report)
         for data in (image.config, image.manifest):
             self._blobs.add_bytes(data)
+
+    def write_blobs(self, blobs: Iterable[bytes]) -> None:
+        """Write small blobs: documents, and what artifacts hold."""
+        self._create()
+        for data in blobs:
+            self._blobs.add_bytes(data)
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """Read a document or another small blob.
+
+        Raises:
+            InputError: `base-invalid`, `base-not-found`.
+            VerificationError: `digest-mismatch`.
+        """
+        self._digest_of(descriptor.digest)
+        return self._blobs.read(descriptor.digest)
 
     def set_tags(self, tags: Mapping[str, Descriptor | None]) -> None:
         """Point tags at what was written, or remove those whose descriptor is None, all at once.

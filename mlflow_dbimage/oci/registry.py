@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlflow_dbimage.errors import InputError, ServiceError, VerificationError
+from mlflow_dbimage.oci.artifact import Artifact
 from mlflow_dbimage.oci.blob_streams import LayerBody, pulled_blob
 from mlflow_dbimage.oci.descriptor import (
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
-    OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
     Platform,
@@ -30,13 +28,12 @@ from mlflow_dbimage.oci.image import Image, Layer, read_image
 from mlflow_dbimage.oci.layout import chosen_of_index
 from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.oci.registry_auth import Access
+from mlflow_dbimage.oci.registry_documents import ACCEPT, media_type
 from mlflow_dbimage.oci.registry_lists import listed
 from mlflow_dbimage.oci.registry_transport import Answer, Call, Clock, Transport
 from mlflow_dbimage.oci.registry_upload import Uploader
-from mlflow_dbimage.oci.tombstone import EMPTY, tombstone
+from mlflow_dbimage.oci.tombstone import tombstone
 
-_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
-_ACCEPT = ", ".join(_TYPES)
 _WORKERS = 4
 _QUESTIONS = 16
 _NO_CATALOG = frozenset({401, 403, 404, 405, 501})
@@ -125,8 +122,8 @@ class Repository:
             raise VerificationError(
                 "digest-mismatch", f"the manifest of `{place}` came with the digest {digest}, not {promised}"
             )
-        media_type = _media_type(answer, place)
-        return Descriptor(media_type=media_type, digest=digest, size=len(answer.data)), answer.data
+        kind = media_type(answer, place)
+        return Descriptor(media_type=kind, digest=digest, size=len(answer.data)), answer.data
 
     def image(self, reference: str, platform: Platform) -> Image:
         """Open an image; its layers are fetched when somebody opens them.
@@ -191,8 +188,27 @@ class Repository:
         """Store a small blob."""
         self._uploader().put(Digest.of(data), len(data), lambda: io.BytesIO(data))
 
-    def put_manifest(self, reference: str, manifest: bytes, media_type: str) -> None:
-        """Store a manifest under a tag or its digest."""
+    def put_artifact(self, tag: str, artifact: Artifact) -> Digest:
+        """Store an artifact under a tag, and return its digest."""
+        for blob in artifact.blobs:
+            self.put_blob(blob)
+        self.put_manifest(tag, artifact.manifest, OCI_MANIFEST)
+        return artifact.digest
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Fetch a small blob.
+
+        Raises:
+            InputError: `base-invalid`, it is larger than a document may be.
+            VerificationError: `digest-mismatch`.
+        """
+        try:
+            return self._fetch(descriptor)
+        except ValueError as error:
+            raise InputError("base-invalid", f"`{self.reference}@{descriptor.digest}`: {error}") from error
+
+    def put_manifest(self, reference: str, manifest: bytes, media_type: str) -> bool:
+        """Store a manifest under a tag or its digest; return whether the registry listed it under its subject."""
         call = Call(
             method="PUT",
             place=f"/v2/{self.name}/manifests/{reference}",
@@ -201,12 +217,14 @@ class Repository:
             headers={"Content-Type": media_type},
             body=manifest,
         )
-        stored = self._transport.send(call).headers.get("Docker-Content-Digest", "")
+        headers = self._transport.send(call).headers
+        stored = headers.get("Docker-Content-Digest", "")
         if stored.startswith("sha256:") and stored != str(Digest.of(manifest)):
             raise VerificationError(
                 "digest-mismatch",
                 f"`{_join(self.reference, reference)}` was stored as {stored}, not {Digest.of(manifest)}",
             )
+        return "OCI-Subject" in headers
 
     def tags(self) -> tuple[str, ...]:
         """List the tags; none where there is no such repository."""
@@ -222,10 +240,7 @@ class Repository:
         """
         if self._delete(tag) or not self._exists(tag):
             return
-        manifest = tombstone(tag)
-        self.put_blob(EMPTY)
-        self.put_manifest(tag, manifest, OCI_MANIFEST)
-        self._delete(str(Digest.of(manifest)))
+        self._delete(str(self.put_artifact(tag, tombstone(tag))))
 
     def _delete(self, reference: str) -> bool:
         try:
@@ -245,7 +260,7 @@ class Repository:
             place=f"/v2/{self.name}/manifests/{reference}",
             access=self._access(actions),
             accepts=accepts,
-            headers={"Accept": _ACCEPT},
+            headers={"Accept": ACCEPT},
         )
         return self._transport.send(call)
 
@@ -264,7 +279,7 @@ class Repository:
 
     def _fetch(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > _MOST_DOCUMENT:
-            raise ValueError(f"its config has {descriptor.size} bytes")
+            raise ValueError(f"{descriptor.digest} has {descriptor.size} bytes")
         with self._opener(descriptor)() as stream:
             return stream.read()
 
@@ -274,22 +289,6 @@ class Repository:
 
     def _access(self, actions: str) -> Access:
         return Access.to(self.name, actions)
-
-
-def _bytes(layers: Iterable[Layer]) -> int:
-    return sum(layer.descriptor.size for layer in layers)
-
-
-def _media_type(answer: Answer, place: str) -> str:
-    """Return what a manifest says that it is; it and the registry must not differ (CVE-2021-41190)."""
-    told = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-    try:
-        own = json.loads(answer.data).get("mediaType") or ""
-    except (ValueError, AttributeError) as error:
-        raise InputError("base-invalid", f"the manifest of `{place}` is no JSON object") from error
-    if own and told in _TYPES and own != told:
-        raise InputError("base-invalid", f"the manifest of `{place}` calls itself `{own}`, the registry `{told}`")
-    return str(own or told)
 
 
 def _join(repository: str, reference: str) -> str:

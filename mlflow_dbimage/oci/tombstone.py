@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 
-from mlflow_dbimage.oci.descriptor import OCI_MANIFEST, Descriptor
-from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.oci.artifact import Artifact
 
-#: The empty blob of an artifact without content (OCI image specification 1.1, manifest.md).
-EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _TYPE = "application/vnd.dbimage.tombstone.v1"
 
 
@@ -22,16 +17,6 @@ def is_tombstone(manifest: bytes) -> bool:
         return False
 
 
-def tombstone(tag: str) -> bytes:
-    """Return the manifest that a deleted tag is moved to."""
-    empty = Descriptor(media_type=_EMPTY_TYPE, digest=Digest.of(EMPTY), size=len(EMPTY)).to_dict()
-    return canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": _TYPE,
-            "config": empty,
-            "layers": [empty],
-            "annotations": {"dev.dbimage.deleted-tag": tag},
-        }
-    )
+def tombstone(tag: str) -> Artifact:
+    """Return what a deleted tag is moved to."""
+    return Artifact(artifact_type=_TYPE, contents=(), annotations={"dev.dbimage.deleted-tag": tag})

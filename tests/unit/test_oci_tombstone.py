@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.oci.tombstone import EMPTY, is_tombstone, tombstone
+from mlflow_dbimage.oci.tombstone import is_tombstone, tombstone
 from oci_samples import small_image
 
 
 def test_a_tombstone_is_known_and_each_tag_has_its_own() -> None:
-    assert is_tombstone(tombstone("v1"))
-    assert tombstone("v1") != tombstone("v2")
-    assert tombstone("v1") == tombstone("v1")
+    assert is_tombstone(tombstone("v1").manifest)
+    assert tombstone("v1").digest != tombstone("v2").digest
+    assert tombstone("v1").digest == tombstone("v1").digest
 
 
 def test_it_is_a_whole_manifest() -> None:
-    document = json.loads(tombstone("v1"))
+    document = json.loads(tombstone("v1").manifest)
     blobs = [document["config"], *document["layers"]]
-    assert {(each["digest"], each["size"]) for each in blobs} == {(str(Digest.of(EMPTY)), 2)}
+    assert {(each["digest"], each["size"]) for each in blobs} == {(str(Digest.of(b"{}")), 2)}
 
 
 @pytest.mark.parametrize("manifest", [b"", b"[]", b"null", b"{}", b'{"artifactType": "other"}', b"\xff"])

@@ -1,0 +1,122 @@
+"""Artifacts in a registry that refer to an image: attach, list and read them.
+
+Source: OCI distribution specification 1.1, "Pushing Manifests with Subject", "Listing Referrers" and "Referrers
+Tag Schema": where a registry keeps no list, a tag named for the image's digest points to one, which clients keep.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.oci.artifact import (
+    Artifact,
+    Referrer,
+    read_referrers,
+    referrers_index,
+    referrers_tag,
+)
+from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.registry import Registry, Repository
+from mlflow_dbimage.oci.registry_auth import Access
+from mlflow_dbimage.oci.registry_transport import Call
+
+_TRIES = 5
+_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next\b')
+# Docker Hub and old registries answer in all of these ways that they have no such list.
+_NO_LIST = frozenset({400, 401, 403, 404, 405, 406, 501})
+
+
+class RepositoryReferrers:
+    """The artifacts of a repository.
+
+    Args:
+        registry: The registry.
+        repository: Of it.
+    """
+
+    def __init__(self, registry: Registry, repository: Repository) -> None:
+        self._transport = registry.transport
+        self._repository = repository
+
+    def list(self, subject: Digest) -> tuple[Referrer, ...]:
+        """List what refers to a manifest.
+
+        Raises:
+            InputError: `base-invalid`, a list cannot be read.
+        """
+        told = self._told(subject)
+        found = {each.digest: each for each in (*(told or ()), *self._noted(subject))}
+        return tuple(found[digest] for digest in sorted(found, key=str))
+
+    def attach(self, artifact: Artifact) -> None:
+        """Store an artifact, and note it where the registry does not.
+
+        Raises:
+            ServiceError: `registry-failed`, others change the list so often that it cannot be written.
+        """
+        assert artifact.subject is not None, "what is attached has a subject"
+        for blob in artifact.blobs:
+            self._repository.put_blob(blob)
+        listed = self._repository.put_manifest(str(artifact.digest), artifact.manifest, OCI_MANIFEST)
+        if not listed:
+            self._note(artifact.subject.digest, artifact.referrer)
+
+    def manifest(self, referrer: Referrer) -> bytes:
+        """Fetch the manifest of an artifact."""
+        return self._repository.resolve(str(referrer.digest))[1]
+
+    def _told(self, subject: Digest) -> tuple[Referrer, ...] | None:
+        """Ask the registry; None where it keeps no list."""
+        found: list[Referrer] = []
+        following: str | None = f"/v2/{self._repository.name}/referrers/{subject}"
+        while following is not None:
+            call = Call(
+                method="GET",
+                place=following,
+                access=Access.to(self._repository.name, "pull"),
+                accepts=_NO_LIST | {200},
+                headers={"Accept": OCI_INDEX},
+            )
+            answer = self._transport.send(call)
+            if answer.status != 200:
+                return None
+            found += self._read(answer.data, subject)
+            link = _NEXT.search(answer.headers.get("Link", ""))
+            following = None if link is None else self._transport.beside(call, link[1])
+        return tuple(found)
+
+    def _noted(self, subject: Digest) -> tuple[Referrer, ...]:
+        """Read the list that clients keep."""
+        try:
+            descriptor, index = self._repository.resolve(referrers_tag(subject))
+        except InputError as error:
+            if error.code == "base-not-found":
+                return ()
+            raise
+        return self._read(index, subject) if descriptor.media_type == OCI_INDEX else ()
+
+    def _note(self, subject: Digest, referrer: Referrer) -> None:
+        # Registries do not compare before they write: another client may have written in between.
+        for _ in range(_TRIES):
+            noted = self._noted(subject)
+            if referrer in noted:
+                return
+            index = referrers_index((*noted, referrer))
+            self._repository.put_manifest(referrers_tag(subject), index, OCI_INDEX)
+        if referrer not in self._noted(subject):
+            raise ServiceError(
+                "registry-failed",
+                f"the list of what refers to {subject} in `{self._repository.reference}` does not keep"
+                f" {referrer.artifact_type}",
+                hint="others write it at the same time: try again",
+            )
+
+    def _read(self, index: bytes, subject: Digest) -> tuple[Referrer, ...]:
+        try:
+            return read_referrers(index)
+        except ValueError as error:
+            raise InputError(
+                "base-invalid", f"`{self._repository.reference}`: what refers to {subject} is {error}"
+            ) from error

@@ -1,0 +1,118 @@
+"""What refers to an image is attached, listed and read, in a layout and in a registry that keeps no such lists."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci.artifact import Artifact, contents_of, referrers_tag
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.oci.layout_referrers import LayoutReferrers
+from mlflow_dbimage.oci.registry import Registry, Repository
+from mlflow_dbimage.oci.registry_referrers import RepositoryReferrers
+from oci_samples import small_image
+from services.registry_server import RunningRegistry, registry_server
+
+
+def artifact(image: Image, kind: str, data: bytes) -> Artifact:
+    return Artifact(
+        artifact_type=f"application/vnd.example.{kind}",
+        contents=(("application/json", data),),
+        subject=image.descriptor,
+        annotations={"org.opencontainers.image.title": kind},
+    )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    with registry_server(tmp_path_factory.mktemp("registry")) as server:
+        yield server
+
+
+def test_a_layout_lists_what_refers_to_an_image(tmp_path: Path) -> None:
+    image, other = small_image(tmp_path / "a"), small_image(tmp_path / "b", seed="other")
+    layout = Layout(tmp_path / "layout")
+    for each, tag in ((image, "churn"), (other, "other")):
+        layout.write_image(each)
+        layout.set_tags({tag: each.descriptor})
+    there = LayoutReferrers(layout)
+    assert there.list(image.digest) == ()
+    made = [artifact(image, "sbom", b"1"), artifact(image, "report", b"2")]
+    for each in (*made, made[0]):
+        there.attach(each)
+    found = there.list(image.digest)
+    assert {each.artifact_type for each in found} == {each.artifact_type for each in made}
+    assert len(found) == 2
+    assert there.list(other.digest) == ()
+    manifest = there.manifest(found[0])
+    (content,) = contents_of(manifest)
+    assert layout.read(content) in (b"1", b"2")
+    assert json.loads(manifest)["subject"]["digest"] == str(image.digest)
+
+
+def test_what_is_attached_outlives_the_collection_of_garbage(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mlflow_dbimage.oci.layout._GRACE_SECONDS", 0.0)
+    image = small_image(tmp_path / "a")
+    layout = Layout(tmp_path / "layout")
+    layout.write_image(image)
+    layout.set_tags({"churn": image.descriptor})
+    LayoutReferrers(layout).attach(artifact(image, "sbom", b"content"))
+    layout.garbage_collect()
+    (found,) = LayoutReferrers(layout).list(image.digest)
+    (content,) = contents_of(LayoutReferrers(layout).manifest(found))
+    assert layout.read(content) == b"content"
+
+
+def test_a_damaged_list_of_a_layout_is_told_of(tmp_path: Path) -> None:
+    image = small_image(tmp_path / "a")
+    layout = Layout(tmp_path / "layout")
+    layout.write_image(image)
+    layout.set_tags({referrers_tag(image.digest): image.descriptor})
+    with pytest.raises(InputError, match="what refers to"):
+        LayoutReferrers(layout).list(image.digest)
+
+
+@pytest.mark.registry
+def test_a_registry_without_lists_keeps_them_under_a_tag(running: RunningRegistry, tmp_path: Path) -> None:
+    registry = Registry(running.host)
+    repository = Repository(registry, "team/churn")
+    image = small_image(tmp_path)
+    repository.push(image)
+    there = RepositoryReferrers(registry, repository)
+    assert there.list(image.digest) == ()
+    for kind in ("sbom", "report", "sbom"):
+        there.attach(artifact(image, kind, kind.encode()))
+    found = there.list(image.digest)
+    assert {each.artifact_type for each in found} == {
+        "application/vnd.example.sbom",
+        "application/vnd.example.report",
+    }
+    assert {each.annotations["org.opencontainers.image.title"] for each in found} == {"sbom", "report"}
+    contents = {repository.blob(contents_of(there.manifest(each))[0]) for each in found}
+    assert contents == {b"sbom", b"report"}
+    assert repository.tags() == (referrers_tag(image.digest),)
+
+
+@pytest.mark.registry
+@pytest.mark.peers
+def test_skopeo_reads_the_list_and_the_artifacts(running: RunningRegistry, tmp_path: Path) -> None:
+    registry = Registry(running.host)
+    repository = Repository(registry, "team/peers")
+    image = small_image(tmp_path)
+    repository.push(image)
+    RepositoryReferrers(registry, repository).attach(artifact(image, "sbom", b"content"))
+
+    def raw(reference: str) -> dict:
+        place = f"docker://{running.host}/team/peers{reference}"
+        command = ["skopeo", "inspect", "--tls-verify=false", "--raw", place]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    (listed,) = raw(f":{referrers_tag(image.digest)}")["manifests"]
+    assert listed["artifactType"] == "application/vnd.example.sbom"
+    assert raw(f"@{listed['digest']}")["subject"]["digest"] == str(image.digest)
