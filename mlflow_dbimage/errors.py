@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "base-not-found": "the base image does not exist",
     "base-invalid": "the base image cannot be read",
     "base-platform": "the base image has no variant for the wanted platform",
+    "bad-key": "a key for signatures that cannot be read",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",
@@ -61,6 +62,7 @@ CODES: dict[str, str] = {
     "store-failed": "MLflow's store cannot be read",
     "engine-failed": "the Docker engine failed or is missing",
     "program-failed": "a program that was started failed or is missing",
+    "signing-failed": "the service that keeps a key did not sign",
     "disk-failed": "a file cannot be written",
     "offline": "something is needed that no cache has, and the network may not be used",
     # VerificationError

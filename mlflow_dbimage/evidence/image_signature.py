@@ -1,0 +1,140 @@
+"""Signatures of an image in the form that cosign makes and checks.
+
+A signature is of a small document that names the image's digest. It lies as the layer of a manifest under a tag
+that is named for that digest.
+
+Source: sigstore/cosign, `specs/SIGNATURE_SPEC.md`; containers/image, `docs/containers-signature.5.md` for the
+document.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
+from mlflow_dbimage.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.image import canonical_json
+
+PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
+SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
+
+_TYPE = "cosign container image signature"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSignature:
+    """A signature of one image."""
+
+    payload: bytes
+    """The document that is signed."""
+    signature: bytes
+
+    @property
+    def subject(self) -> Digest:
+        """The image that the document names.
+
+        Raises:
+            ValueError: It is no such document.
+        """
+        try:
+            critical = json.loads(self.payload)["critical"]
+            if critical["type"] != _TYPE:
+                raise ValueError(f"a document of the type `{critical['type']}`")
+            return Digest.parse(critical["image"]["docker-manifest-digest"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no document of an image's signature: {error}") from None
+
+    def verified_by(self, key: VerifyingKey, image: Digest) -> bool:
+        """Whether it is that key's signature of that image."""
+        try:
+            return self.subject == image and key.verifies(self.signature, self.payload)
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureManifest:
+    """The manifest under which an image's signatures lie, and its blobs."""
+
+    manifest: bytes
+    blobs: tuple[bytes, ...]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of the manifest."""
+        return Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(self.manifest), size=len(self.manifest))
+
+
+def sign(image: Digest, reference: str, key: SigningKey) -> ImageSignature:
+    """Sign an image.
+
+    Args:
+        image: Digest of its manifest.
+        reference: Its repository, for people: nothing is checked against it.
+        key: Signs.
+
+    Raises:
+        ServiceError: As `SigningKey.sign`.
+    """
+    document = {
+        "critical": {
+            "identity": {"docker-reference": reference},
+            "image": {"docker-manifest-digest": str(image)},
+            "type": _TYPE,
+        },
+        "optional": None,
+    }
+    payload = canonical_json(document)
+    return ImageSignature(payload=payload, signature=key.sign(payload))
+
+
+def signature_tag(image: Digest) -> str:
+    """Return the tag under which an image's signatures lie."""
+    return f"sha256-{image.hex}.sig"
+
+
+def to_manifest(signatures: Iterable[ImageSignature]) -> SignatureManifest:
+    """Return what is stored under the tag."""
+    kept = tuple(signatures)
+    diff_ids = [str(Digest.of(each.payload)) for each in kept]
+    config = canonical_json(
+        {"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    )
+    layers = [
+        Descriptor(
+            media_type=PAYLOAD_TYPE,
+            digest=Digest.of(each.payload),
+            size=len(each.payload),
+            annotations={SIGNATURE_ANNOTATION: base64.b64encode(each.signature).decode()},
+        ).to_dict()
+        for each in kept
+    ]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size=len(config)).to_dict(),
+        "layers": layers,
+    }
+    return SignatureManifest(manifest=canonical_json(manifest), blobs=(config, *(each.payload for each in kept)))
+
+
+def signatures_of(manifest: bytes) -> tuple[tuple[Descriptor, bytes], ...]:
+    """Return the descriptor of each payload that a manifest lists, with its signature.
+
+    Raises:
+        ValueError: It is no manifest of signatures.
+    """
+    try:
+        layers = [Descriptor.from_dict(each) for each in json.loads(manifest)["layers"]]
+        return tuple(
+            (each, base64.b64decode(each.annotations[SIGNATURE_ANNOTATION], validate=True))
+            for each in layers
+            if each.media_type == PAYLOAD_TYPE
+        )
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise ValueError(f"not a manifest of signatures: {error}") from None
