@@ -1,9 +1,10 @@
-"""What proves an image: statements about it, and signatures.
+"""What proves an image: what is in it, statements about it, and signatures.
 
-statement   in-toto statements: what is said of which digest
-envelope    DSSE envelopes: statements, signed
-image_signature  signatures of an image in cosign's form
-signing_key the protocols of keys
+    bill_of_materials the packages of an image, as CycloneDX and SPDX
+    statement         in-toto statements: what is said of which digest
+    envelope          DSSE envelopes: statements, signed
+    image_signature   signatures of an image in cosign's form
+    signing_key       the protocols of keys
 
 Nothing here talks to a registry, or knows how a key is kept.
 """
