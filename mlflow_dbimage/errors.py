@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "base-not-found": "the base image does not exist",
     "base-invalid": "the base image cannot be read",
     "base-platform": "the base image has no variant for the wanted platform",
+    "bad-advisories": "advisories that cannot be read",
     "bad-key": "a key for signatures that cannot be read",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError

@@ -1,6 +1,7 @@
 """What proves an image: what is in it, statements about it, and signatures.
 
     bill_of_materials the packages of an image, as CycloneDX and SPDX
+    advisories        which of them have known vulnerabilities
     statement         in-toto statements: what is said of which digest
     envelope          DSSE envelopes: statements, signed
     image_signature   signatures of an image in cosign's form

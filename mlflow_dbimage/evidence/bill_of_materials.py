@@ -73,7 +73,9 @@ def pip_purl(name: str, version: str) -> str:
     return PackageURL("pypi", None, name, version).to_string()
 
 
-def system_purl(name: str, version: str, *, distribution: str, release: str, architecture: str) -> str:
+def system_purl(
+    name: str, version: str, *, distribution: str, release: str, architecture: str, source: str | None = None
+) -> str:
     """Return the package URL of a package of Debian or Ubuntu.
 
     Args:
@@ -82,8 +84,12 @@ def system_purl(name: str, version: str, *, distribution: str, release: str, arc
         distribution: `debian`, `ubuntu`.
         release: `12`, `22.04`.
         architecture: As dpkg says it: `amd64`, `all`.
+        source: The source package that it is made from, where that has another name or version: `openssl@3.0`.
+            Advisories speak of those.
     """
     qualifiers = {"arch": architecture, "distro": f"{distribution}-{release}"}
+    if source is not None:
+        qualifiers["upstream"] = source
     return PackageURL("deb", distribution, name, version, qualifiers).to_string()
 
 
