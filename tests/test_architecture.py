@@ -77,6 +77,11 @@ def test_what_runs_inside_images_needs_python_3_7_and_the_model_s_environment(pa
     assert set(imported(tree)) <= set(sys.stdlib_module_names) | OF_THE_MODEL | {"mlflow_dbimage"}
 
 
+def test_the_launcher_needs_python_3_8_and_nothing_else():
+    tree = ast.parse((CLONE / "mlflow_dbimage/launcher/dbimage_launcher.py").read_text(), feature_version=(3, 8))
+    assert set(imported(tree)) <= set(sys.stdlib_module_names)
+
+
 @pytest.mark.parametrize(
     "path",
     sorted(path for package in PACKAGES for path in (CLONE / package).rglob("*.py")),
