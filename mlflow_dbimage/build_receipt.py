@@ -59,7 +59,11 @@ class ImageRecord:
     base_digest: str
     base_layers: int
     """How many of the image's layers, from the bottom, are the base's."""
+    parents: Mapping[str, tuple[int, int, int]]
+    """Mode, uid and gid that our layers state of directories which a base may have too, by path."""
     platform: str
+    glibc: str
+    """Of the base that the environment was solved for: it runs with this one or a newer one."""
     python: str
     lock_digest: str
     packages: int
@@ -91,9 +95,14 @@ class ImageRecord:
             if data["format"] != FORMAT:
                 return None
             data["layers"] = tuple(_layer_record(layer) for layer in data["layers"])
+            data["parents"] = {path: _owner(*owner) for path, owner in data["parents"].items()}
             return cls(**{field.name: data[field.name] for field in fields(cls)})
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+
+def _owner(mode: int, uid: int, gid: int) -> tuple[int, int, int]:
+    return mode, uid, gid
 
 
 def _layer_record(data: Mapping[str, Any]) -> LayerRecord:

@@ -35,6 +35,11 @@ _WRITERS = 2
 Parents = Mapping[str, tuple[int, int, int]]
 
 
+#: Directories of ours that a base may have, too.
+_SHARED = ("opt", "opt/dbimage")
+_NEW_DIRECTORY = (0o755, 0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerGroup:
     """Distributions that share a layer."""
@@ -64,6 +69,11 @@ class LayerStyle:
     compression: Compression
     parents: Parents
     """Mode, uid and gid of directories that the base has: a layer must not change them (docs/measurements.md)."""
+
+
+def stated_parents(parents: Parents) -> Parents:
+    """Return what our layers, on a base with those directories, state of the ones that a base may have."""
+    return {path: parents.get(path, _NEW_DIRECTORY) for path in _SHARED}
 
 
 def group(env: PackedEnv, budget: int) -> tuple[LayerGroup, ...]:

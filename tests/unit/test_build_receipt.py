@@ -19,7 +19,9 @@ RECORD = ImageRecord(
     base_reference="databricksruntime/standard:15.4-LTS",
     base_digest="sha256:" + "2" * 64,
     base_layers=4,
+    parents={"opt": (0o755, 0, 0), "opt/dbimage": (0o755, 0, 0)},
     platform="linux/amd64",
+    glibc="2.35",
     python="3.11.7",
     lock_digest="sha256:" + "3" * 64,
     packages=90,
@@ -30,6 +32,7 @@ RECORD = ImageRecord(
     compressor="gzip-isal",
     layers=(LayerRecord(kind="model", digest="sha256:5", diff_id="sha256:6", size=7, contents=("model",)),),
 )
+RECORD_DATA = dataclasses.asdict(RECORD)
 
 
 def test_a_record_comes_back_from_its_labels() -> None:
@@ -53,7 +56,17 @@ def test_what_is_unknown_gets_no_label() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "{}", '{"format": 99}', json.dumps({"format": 1, "layers": [{"kind": "model"}]})],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"format": 99}',
+        json.dumps({"format": 2, "layers": [{"kind": "model"}]}),
+        json.dumps({**RECORD_DATA, "parents": {"opt": 7}}),
+        json.dumps({**RECORD_DATA, "parents": []}),
+    ],
 )
 def test_labels_that_are_not_a_record_give_none(text: str) -> None:
     assert ImageRecord.from_labels({RECORD_LABEL: text}) is None
