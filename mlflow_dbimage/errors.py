@@ -46,6 +46,7 @@ CODES: dict[str, str] = {
     "base-platform": "the base image has no variant for the wanted platform",
     "bad-advisories": "advisories that cannot be read",
     "bad-key": "a key for signatures that cannot be read",
+    "cannot-rebase": "the image cannot be laid on another base as it is",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",

@@ -10,7 +10,7 @@ from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.model_layers import SCORE_PATH, AddedLayer
 from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.oci.image import CONSTANT_TIME, Addition, Image, Layer, RunConfig, append
+from mlflow_dbimage.oci.image import CONSTANT_TIME, Addition, Image, Layer, RunConfig, additions_of, append
 
 #: Safe for every engine, and for Databricks as far as is known (docs/measurements.md).
 MAX_LAYERS = 60
@@ -36,13 +36,22 @@ def assemble(
     record: ImageRecord,
     open_blob: Callable[[Digest], BinaryIO],
 ) -> Image:
-    """Lay our layers on the base, set the entry point and write the record into labels and annotations.
+    """Lay layers that were made on the base.
 
     Args:
         base: The base image.
         layers: Ours, lowest first.
         record: What the image is made from.
         open_blob: Opens the blob of one of our layers.
+
+    Raises:
+        InputError: As `lay_on`.
+    """
+    return lay_on(base, [_addition(each, open_blob) for each in layers], record)
+
+
+def lay_on(base: BaseImage, layers: Sequence[Addition], record: ImageRecord) -> Image:
+    """Lay our layers on the base, set the entry point and write the record into labels and annotations.
 
     Raises:
         InputError: `base-invalid`, the base has too many layers or a broken config.
@@ -59,9 +68,19 @@ def assemble(
     run = RunConfig(entrypoint=[SCORE_PATH], labels=labels)
     annotations = {**labels, "org.opencontainers.image.created": CONSTANT_TIME}
     try:
-        return append(base.image, [_addition(each, open_blob) for each in layers], run, annotations=annotations)
+        return append(base.image, layers, run, annotations=annotations)
     except ValueError as error:
         raise InputError("base-invalid", f"the base image `{base.reference}` is broken: {error}") from error
+
+
+def own_layers(image: Image, record: ImageRecord) -> tuple[Addition, ...] | None:
+    """Take our layers from an image, lowest first; None where they are not those of its record."""
+    try:
+        additions = additions_of(image, record.base_layers)
+    except ValueError:
+        return None
+    found = [str(each.layer.diff_id) for each in additions]
+    return additions if found == [each.diff_id for each in record.layers] else None
 
 
 def _addition(added: AddedLayer, open_blob: Callable[[Digest], BinaryIO]) -> Addition:

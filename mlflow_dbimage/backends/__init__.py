@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mlflow_dbimage.destinations.deployment import Destination
     from mlflow_dbimage.pipeline import Tools
     from mlflow_dbimage.progress import Progress
+    from mlflow_dbimage.rebase_pipeline import RebaseTools
     from mlflow_dbimage.settings import Settings
 
 
@@ -20,6 +21,13 @@ def default_tools(settings: Settings, progress: Progress) -> Tools:
     from mlflow_dbimage.backends.toolbox import Toolbox
 
     return Toolbox(settings, progress).tools()
+
+
+def rebase_tools(settings: Settings, progress: Progress) -> RebaseTools:
+    """Join what a rebase needs of them."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).rebase_tools()
 
 
 def open_destination(settings: Settings, progress: Progress) -> Destination:

@@ -29,6 +29,7 @@ from mlflow_dbimage.locking.environment_solver import IndexAccess, Solver
 from mlflow_dbimage.oci.registry import Registry
 from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.rebase_pipeline import RebaseTools
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
 
@@ -44,17 +45,8 @@ class Toolbox:
         """Return all tools of a build."""
         return Tools(
             store=MlflowStore(),
-            catalogue=Catalogue.load(self._settings.runtimes_dir),
-            bases=LocalBaseSources(
-                cache=self.cache,
-                registry=self.registry,
-                engine=lambda: self.engine,
-                bootstrapper=Mmdebstrap(
-                    mirror=self._settings.apt_mirror,
-                    packages=(*PACKAGES, *self._settings.apt_packages),
-                ),
-                offline=self._settings.offline,
-            ),
+            catalogue=self._catalogue(),
+            bases=self._bases(),
             solver=self.solver,
             makers=EnvironmentMakers(
                 installer=LockInstaller(solver=self.solver, access=self._access()),
@@ -62,6 +54,17 @@ class Toolbox:
                 python=EnvironmentPython(self.cache.directory("bytecode")),
                 cache=self.cache,
             ),
+            destination=self.destination(),
+            progress=self._progress,
+        )
+
+    def rebase_tools(self) -> RebaseTools:
+        """Return the tools of a rebase."""
+        return RebaseTools(
+            store=MlflowStore(),
+            catalogue=self._catalogue(),
+            bases=self._bases(),
+            cache=self.cache,
             destination=self.destination(),
             progress=self._progress,
         )
@@ -102,6 +105,21 @@ class Toolbox:
         if self._settings.target is None and self._settings.load == "auto" and self.engine is not None:
             return LoadedDestination(destination, self._engine_destination(self.engine, ""))
         return destination
+
+    def _catalogue(self) -> Catalogue:
+        return Catalogue.load(self._settings.runtimes_dir)
+
+    def _bases(self) -> LocalBaseSources:
+        return LocalBaseSources(
+            cache=self.cache,
+            registry=self.registry,
+            engine=lambda: self.engine,
+            bootstrapper=Mmdebstrap(
+                mirror=self._settings.apt_mirror,
+                packages=(*PACKAGES, *self._settings.apt_packages),
+            ),
+            offline=self._settings.offline,
+        )
 
     def _open(self, location: ImageLocation) -> Destination:
         scratch = self.cache.directory("work")

@@ -195,6 +195,21 @@ def append(
     return Image(manifest=manifest, media_type=OCI_MANIFEST, config=config_bytes, layers=layers)
 
 
+def additions_of(image: Image, base_layers: int) -> tuple[Addition, ...]:
+    """Return what was appended to a base of so many layers: `append` of it to another base is a rebase.
+
+    Raises:
+        ValueError: The image has fewer layers, or its history does not describe them.
+    """
+    history = [line for line in json.loads(image.config).get("history") or () if not line.get("empty_layer")]
+    if len(image.layers) < base_layers or len(history) != len(image.layers):
+        raise ValueError(f"{len(image.layers)} layers, {base_layers} of the base, {len(history)} lines of history")
+    return tuple(
+        Addition(layer=layer, created_by=line.get("created_by", ""), comment=line.get("comment", ""))
+        for layer, line in zip(image.layers[base_layers:], history[base_layers:], strict=True)
+    )
+
+
 def _as_oci(layer: Layer) -> Layer:
     media_type = layer.descriptor.media_type
     return replace(

@@ -2,7 +2,7 @@
 
     __init__    the group, and how errors end the process
     options     options that many commands share, and what they are read into
-    images      build, plan, list, inspect, delete
+    images      build, rebase, plan, list, inspect, delete
     machine     doctor, config, cache list, cache prune
 
 `--help` imports nothing heavy: every command imports the core when it runs.

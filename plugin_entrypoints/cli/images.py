@@ -1,4 +1,4 @@
-"""Commands about images: build, plan, list, inspect, delete."""
+"""Commands about images: build, rebase, plan, list, inspect, delete."""
 
 from __future__ import annotations
 
@@ -37,6 +37,29 @@ def build(common: Common, model_uri: str, name: str, mode: Mode) -> None:
         _show_plan(common, request)
     else:
         _build(common, request)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--base", required=True, metavar="REF", help="The base to lay it on.")
+@click.option("--name", "new_name", metavar="NEW_NAME", help="Leave NAME as it is, and call the result so.")
+@click.option("--runtime", metavar="KEY", help="The runtime that the base is for, where it is for another one.")
+@common
+def rebase(common: Common, name: str, base: str, new_name: str | None, runtime: str | None) -> None:
+    """Lay the environment and model of a deployment on another base, as they are.
+
+    NAME is a deployment. Nothing is solved, installed or packed.
+    """
+    from mlflow_dbimage import rebase_pipeline
+    from mlflow_dbimage.backends import rebase_tools
+    from mlflow_dbimage.errors import UsageError
+
+    settings = common.settings()
+    if settings.dry_run:
+        raise UsageError("not-supported", "a rebase has no dry run", hint="give the result a name of its own")
+    request = rebase_pipeline.RebaseRequest.from_strings(name, base, new_name, runtime, settings)
+    receipt = rebase_pipeline.rebase(request, rebase_tools(settings, common.progress())).to_dict()
+    common.show(receipt, terminal.receipt(receipt))
 
 
 @click.command()
@@ -87,7 +110,7 @@ def delete(common: Common, name: str) -> None:
     )
 
 
-COMMANDS = (build, plan, list_, inspect, delete)
+COMMANDS = (build, rebase, plan, list_, inspect, delete)
 
 
 def _request(common: Common, model_uri: str, name: str | None, mode: Mode) -> BuildRequest:

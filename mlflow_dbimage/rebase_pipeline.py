@@ -1,0 +1,213 @@
+"""The same environment and model on another base: nothing is solved, installed or packed.
+
+Our layers are pure additions, so they can be laid on any base that their environment runs on. They are taken from
+the deployed image as they are, and opened only by a destination that lacks them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from mlflow_dbimage import base_image, model_image, model_layers, model_reference
+from mlflow_dbimage.base_image import BaseImage
+from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
+from mlflow_dbimage.build_request import check_name
+from mlflow_dbimage.destinations.deployment import Deployment, Destination
+from mlflow_dbimage.errors import InputError, MatchError, disk_errors
+from mlflow_dbimage.image_location import ImageLocation, parse_base
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.image import Addition, Image
+from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.runtimes import Catalogue
+from mlflow_dbimage.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebaseRequest:
+    """A deployment that somebody wants on another base."""
+
+    name: str
+    """Of the deployment."""
+    base: ImageLocation
+    new_name: str
+    """What the result is to be called."""
+    runtime: str | None = None
+    """Key of the runtime that the base is for; None where it is for the same one as the old base."""
+
+    @classmethod
+    def from_strings(
+        cls, name: str, base: str, new_name: str | None, runtime: str | None, settings: Settings
+    ) -> RebaseRequest:
+        """Read a request from what a door got; without a new name, the result takes the name of the deployment.
+
+        Raises:
+            UsageError: `bad-location`, `bad-name`.
+        """
+        check_name(new_name or name, settings)
+        return cls(name=name, base=parse_base(base), new_name=new_name or name, runtime=runtime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebaseTools:
+    """All effects of a rebase, joined by `backends`."""
+
+    store: model_reference.ModelStore
+    catalogue: Catalogue
+    bases: base_image.BaseSources
+    cache: BuildCache
+    destination: Destination
+    progress: Progress
+
+
+def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
+    """Lay the layers of a deployed image on another base, write the result, and name it last.
+
+    Raises:
+        InputError: `not-deployed`; `already-deployed`, the new name is taken, or the deployment was changed
+            meanwhile; `cannot-rebase`; and as `base_image.fetch`.
+        MatchError: `unknown-runtime`, `runtime-mismatch`.
+    """
+    started = time.monotonic()
+    deployed = _deployed(request.name, tools.destination)
+    with disk_errors():
+        old, layers = _opened(request.name, tools.destination)
+        base = base_image.fetch(
+            request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
+        )
+        _must_fit(old, base)
+        record = _record(old, base, _runtime(request, old, tools.catalogue))
+        image = model_image.lay_on(base, layers, record)
+        _must_be_free(request, tools.destination, image)
+        written = tools.destination.write(request.new_name, image, tools.progress)
+        _must_be_free(request, tools.destination, image)
+        _must_be_unchanged(deployed, tools.destination)
+        deployment = tools.destination.set_name(request.new_name, image, record)
+        _note_image(record, deployment, image, tools.store)
+    return BuildReceipt(
+        name=request.new_name,
+        reference=deployment.reference,
+        digest=str(image.digest),
+        tags=deployment.tags,
+        record=record,
+        image_size=sum(layer.descriptor.size for layer in image.layers),
+        added_size=sum(each.layer.descriptor.size for each in layers),
+        sent_size=written.sent,
+        sent=written.note,
+        environment_reused=True,
+        notes=(_was_on(old, base),),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _deployed(name: str, destination: Destination) -> Deployment:
+    deployment = destination.deployment(name)
+    if deployment is None:
+        raise InputError("not-deployed", f"no deployment is named `{name}`", hint="name one that is deployed")
+    return deployment
+
+
+def _opened(name: str, destination: Destination) -> tuple[ImageRecord, tuple[Addition, ...]]:
+    """Open a deployed image, and return its record and our layers."""
+    image = destination.image(name)
+    record = ImageRecord.from_labels(image.labels)
+    layers = model_image.own_layers(image, record) if record is not None else None
+    if record is None or layers is None:
+        why = "its layers are not those of its record" if record else "it has no record that this version reads"
+        raise InputError(
+            "cannot-rebase",
+            f"the image of `{name}` is not as mlflow-dbimage made it: {why}",
+            hint="build it again on the new base",
+        )
+    return record, layers
+
+
+def _must_fit(record: ImageRecord, base: BaseImage) -> None:
+    """Refuse a base on which our layers would not run, or which they would change."""
+    found = []
+    if ImageRecord.from_labels(base.image.labels) is not None:
+        found.append("it is the image of a model, whose files would show through")
+    if _version(base.glibc) < _version(record.glibc):
+        found.append(f"its glibc is {base.glibc}, and the environment was solved for {record.glibc}")
+    there = model_layers.stated_parents(base.parents)
+    found += [
+        f"its `/{path}` is {_owner(there[path])}, and the layers would make it {_owner(stated)}"
+        for path, stated in record.parents.items()
+        if there[path] != stated
+    ]
+    if found:
+        raise InputError(
+            "cannot-rebase",
+            f"the image cannot be laid on `{base.reference}` as it is: {'; '.join(found)}",
+            hint="build the model again on this base",
+        )
+
+
+def _runtime(request: RebaseRequest, record: ImageRecord, catalogue: Catalogue) -> str | None:
+    if request.runtime is None:
+        return record.runtime
+    runtime = catalogue.get(request.runtime)
+    if _version(record.python)[:2] != _version(runtime.python_minor):
+        raise MatchError(
+            "runtime-mismatch",
+            f"the runtime `{runtime.key}` has Python {runtime.python_minor}, and the image {record.python}",
+            hint="name the runtime that the base is for, or none where it is for the same one as before",
+        )
+    return runtime.key
+
+
+def _record(old: ImageRecord, base: BaseImage, runtime: str | None) -> ImageRecord:
+    return replace(
+        old,
+        runtime=runtime,
+        base_reference=base.reference,
+        base_digest=str(base.image.digest),
+        base_layers=len(base.image.layers),
+    )
+
+
+def _must_be_free(request: RebaseRequest, destination: Destination, image: Image) -> None:
+    """Refuse another name that is taken, but by this very image."""
+    if request.new_name == request.name:
+        return
+    taken = destination.deployment(request.new_name)
+    if taken is not None and taken.digest not in (str(image.digest), str(image.config_descriptor.digest)):
+        raise InputError(
+            "already-deployed",
+            f"a deployment `{request.new_name}` exists: {taken.reference}",
+            hint="choose another name, or delete that deployment first",
+        )
+
+
+def _must_be_unchanged(deployed: Deployment, destination: Destination) -> None:
+    """Refuse to name an image that is made from what is no longer deployed."""
+    now = destination.deployment(deployed.name)
+    if now is None or now.digest != deployed.digest:
+        raise InputError(
+            "already-deployed",
+            f"`{deployed.name}` was changed while it was rebased: it is {now.reference if now else 'deleted'} now",
+            hint="rebase it again",
+        )
+
+
+def _note_image(
+    record: ImageRecord, deployment: Deployment, image: Image, store: model_reference.ModelStore
+) -> None:
+    if record.model_uri.startswith("models:/"):
+        store.note_image(model_reference.parse(record.model_uri), deployment.reference, str(image.digest))
+
+
+def _was_on(old: ImageRecord, base: BaseImage) -> str:
+    if old.base_digest == str(base.image.digest):
+        return "the image was on this base already"
+    return f"the image was on {old.base_reference}@{old.base_digest}"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _owner(owner: tuple[int, int, int]) -> str:
+    mode, uid, gid = owner
+    return f"{mode:o} of {uid}:{gid}"
