@@ -47,6 +47,7 @@ CODES: dict[str, str] = {
     "bad-advisories": "advisories that cannot be read",
     "bad-key": "a key for signatures that cannot be read",
     "cannot-rebase": "the image cannot be laid on another base as it is",
+    "cannot-run-on-cluster": "no Databricks cluster can pull or run the image",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",

@@ -5,6 +5,7 @@ Numbers and dates stay the text that they were written as, so that a version `3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -58,6 +59,12 @@ def load(data: bytes) -> object:
         raise ValueError(_one_line(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def dump(data: Mapping[str, object]) -> str:
+    """Write YAML in the order of the data."""
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10**6)
+    return text
 
 
 def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:

@@ -141,6 +141,19 @@ class TagScheme:
         return max(versions)[1] if versions else None
 
 
+def immutable_reference(deployment: Deployment) -> str:
+    """Return how to pull a deployment's image from a registry by a name that never moves.
+
+    That is the tag of version and digest, since not all that pull take a digest; the digest where somebody
+    deleted that tag.
+    """
+    repository, _, _ = deployment.reference.rpartition("@")
+    short = Digest.parse(deployment.digest).short
+    own = (tag for tag in deployment.tags if _UNIQUE_TAG.fullmatch(tag) and tag.endswith(f"-{short}"))
+    tag = next(own, None)
+    return deployment.reference if tag is None else f"{repository}:{tag}"
+
+
 def version_tag(version: str | None) -> str:
     """Return the tag of a model version; `local` for a model that has none."""
     return "local" if version is None else f"v{version}"

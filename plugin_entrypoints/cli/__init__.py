@@ -3,6 +3,7 @@
     __init__    the group, and how errors end the process
     options     options that many commands share, and what they are read into
     images      build, rebase, plan, list, inspect, delete
+    jobs        job-spec
     machine     doctor, config, cache list, cache prune
 
 `--help` imports nothing heavy: every command imports the core when it runs.
@@ -20,7 +21,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
-from plugin_entrypoints.cli import images, machine
+from plugin_entrypoints.cli import images, jobs, machine
 
 _INTERRUPTED = 130
 
@@ -35,7 +36,7 @@ def dbimage() -> None:
     """
 
 
-for command in (*images.COMMANDS, *machine.COMMANDS):
+for command in (*images.COMMANDS, *jobs.COMMANDS, *machine.COMMANDS):
     dbimage.add_command(command)
 
 
