@@ -20,6 +20,7 @@ from mlflow_dbimage.model_layers import (
     LayerStyle,
     group,
     scoring_entries,
+    stated_parents,
     write_environment,
 )
 from mlflow_dbimage.model_spec import ModelSpec
@@ -143,7 +144,6 @@ def obtain(
 
 
 def _key(wish: EnvironmentWish) -> str:
-    parents = {path: owner for path, owner in wish.style.parents.items() if path in ("opt", "opt/dbimage")}
     return cache_key(
         FORMAT,
         str(wish.locked.digest),
@@ -152,7 +152,7 @@ def _key(wish: EnvironmentWish) -> str:
         wish.bytecode,
         wish.budget,
         wish.style.compression.identity,
-        sorted(parents.items()),
+        stated_parents(wish.style.parents, wish.prefix),
     )
 
 

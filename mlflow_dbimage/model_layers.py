@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
@@ -35,8 +35,6 @@ _WRITERS = 2
 Parents = Mapping[str, tuple[int, int, int]]
 
 
-#: Directories of ours that a base may have, too.
-_SHARED = ("opt", "opt/dbimage")
 _NEW_DIRECTORY = (0o755, 0, 0)
 
 
@@ -71,9 +69,15 @@ class LayerStyle:
     """Mode, uid and gid of directories that the base has: a layer must not change them (docs/measurements.md)."""
 
 
-def stated_parents(parents: Parents) -> Parents:
-    """Return what our layers, on a base with those directories, state of the ones that a base may have."""
-    return {path: parents.get(path, _NEW_DIRECTORY) for path in _SHARED}
+def stated_parents(parents: Parents, prefix: str) -> Parents:
+    """Return what our layers state of the directories that a base may have, too.
+
+    Args:
+        parents: As in `LayerStyle`.
+        prefix: Where the environment is in the image.
+    """
+    folders = {str(each)[1:] for place in (MODEL_PATH, prefix) for each in PurePosixPath(place).parents}
+    return {path: parents.get(path, _NEW_DIRECTORY) for path in sorted(folders - {""})}
 
 
 def group(env: PackedEnv, budget: int) -> tuple[LayerGroup, ...]:

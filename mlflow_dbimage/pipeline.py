@@ -166,7 +166,7 @@ def _record(
         base_reference=planned.base.reference,
         base_digest=str(planned.base.image.digest),
         base_layers=len(planned.base.image.layers),
-        parents=model_layers.stated_parents(style.parents),
+        parents=model_layers.stated_parents(style.parents, IMAGE_PREFIX),
         platform=str(locked.platform),
         glibc=planned.base.glibc,
         python=locked.python,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from mlflow_dbimage import base_image, model_image, model_layers, model_reference
+from mlflow_dbimage import base_fit, base_image, model_image, model_reference
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
@@ -72,26 +72,27 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
     started = time.monotonic()
     deployed = _deployed(request.name, tools.destination)
     with disk_errors():
-        old, layers = _opened(request.name, tools.destination)
+        image = tools.destination.image(request.name)
+        old, layers = _parts(request.name, image)
         base = base_image.fetch(
             request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
         )
-        _must_fit(old, base)
+        _must_fit(old, image, base)
         record = _record(old, base, _runtime(request, old, tools.catalogue))
-        image = model_image.lay_on(base, layers, record)
-        _must_be_free(request, tools.destination, image)
-        written = tools.destination.write(request.new_name, image, tools.progress)
-        _must_be_free(request, tools.destination, image)
+        moved = model_image.lay_on(base, layers, record)
+        _must_be_free(request, tools.destination, moved)
+        written = tools.destination.write(request.new_name, moved, tools.progress)
+        _must_be_free(request, tools.destination, moved)
         _must_be_unchanged(deployed, tools.destination)
-        deployment = tools.destination.set_name(request.new_name, image, record)
-        _note_image(record, deployment, image, tools.store)
+        deployment = tools.destination.set_name(request.new_name, moved, record)
+        _note_image(record, deployment, moved, tools.store)
     return BuildReceipt(
         name=request.new_name,
         reference=deployment.reference,
-        digest=str(image.digest),
+        digest=str(moved.digest),
         tags=deployment.tags,
         record=record,
-        image_size=sum(layer.descriptor.size for layer in image.layers),
+        image_size=sum(layer.descriptor.size for layer in moved.layers),
         added_size=sum(each.layer.descriptor.size for each in layers),
         sent_size=written.sent,
         sent=written.note,
@@ -108,9 +109,8 @@ def _deployed(name: str, destination: Destination) -> Deployment:
     return deployment
 
 
-def _opened(name: str, destination: Destination) -> tuple[ImageRecord, tuple[Addition, ...]]:
-    """Open a deployed image, and return its record and our layers."""
-    image = destination.image(name)
+def _parts(name: str, image: Image) -> tuple[ImageRecord, tuple[Addition, ...]]:
+    """Return the record of a deployed image, and our layers."""
     record = ImageRecord.from_labels(image.labels)
     layers = model_image.own_layers(image, record) if record is not None else None
     if record is None or layers is None:
@@ -123,23 +123,12 @@ def _opened(name: str, destination: Destination) -> tuple[ImageRecord, tuple[Add
     return record, layers
 
 
-def _must_fit(record: ImageRecord, base: BaseImage) -> None:
-    """Refuse a base on which our layers would not run, or which they would change."""
-    found = []
-    if ImageRecord.from_labels(base.image.labels) is not None:
-        found.append("it is the image of a model, whose files would show through")
-    if _version(base.glibc) < _version(record.glibc):
-        found.append(f"its glibc is {base.glibc}, and the environment was solved for {record.glibc}")
-    there = model_layers.stated_parents(base.parents)
-    found += [
-        f"its `/{path}` is {_owner(there[path])}, and the layers would make it {_owner(stated)}"
-        for path, stated in record.parents.items()
-        if there[path] != stated
-    ]
-    if found:
+def _must_fit(record: ImageRecord, image: Image, base: BaseImage) -> None:
+    reasons = base_fit.misfits(record, image, base)
+    if reasons:
         raise InputError(
             "cannot-rebase",
-            f"the image cannot be laid on `{base.reference}` as it is: {'; '.join(found)}",
+            f"the image cannot be laid on `{base.reference}` as it is: {'; '.join(reasons)}",
             hint="build the model again on this base",
         )
 
@@ -148,7 +137,7 @@ def _runtime(request: RebaseRequest, record: ImageRecord, catalogue: Catalogue) 
     if request.runtime is None:
         return record.runtime
     runtime = catalogue.get(request.runtime)
-    if _version(record.python)[:2] != _version(runtime.python_minor):
+    if ".".join(record.python.split(".")[:2]) != runtime.python_minor:
         raise MatchError(
             "runtime-mismatch",
             f"the runtime `{runtime.key}` has Python {runtime.python_minor}, and the image {record.python}",
@@ -202,12 +191,3 @@ def _was_on(old: ImageRecord, base: BaseImage) -> str:
     if old.base_digest == str(base.image.digest):
         return "the image was on this base already"
     return f"the image was on {old.base_reference}@{old.base_digest}"
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
-
-
-def _owner(owner: tuple[int, int, int]) -> str:
-    mode, uid, gid = owner
-    return f"{mode:o} of {uid}:{gid}"

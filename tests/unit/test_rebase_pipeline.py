@@ -99,7 +99,7 @@ class Workshop:
             base_reference=on.reference,
             base_digest=str(on.image.digest),
             base_layers=len(on.image.layers),
-            parents=model_layers.stated_parents(on.parents),
+            parents=model_layers.stated_parents(on.parents, RECORD.environment_prefix),
             glibc=on.glibc,
             layers=model_image.layer_records(layers),
         )
