@@ -285,5 +285,5 @@ def _notes(location: ImageLocation, wish: ClusterWish, cloud: Cloud | None) -> l
     elif unnamed and cloud is not None:
         found.append(f"registries of {cloud.name} ask who pulls, and no secret scope is named")
     if wish.single_user is None:
-        found.append("no single user is named: Databricks takes whoever creates the cluster or runs the job")
+        found.append("no single user is named: it is whoever creates the cluster or job, or deploys the bundle")
     return found

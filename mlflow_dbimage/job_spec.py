@@ -50,6 +50,8 @@ class Document:
 
     form: Form
     data: Mapping[str, Any]
+    notes: tuple[str, ...]
+    """What somebody should know of it."""
 
     @property
     def text(self) -> str:
@@ -77,7 +79,7 @@ def write(form: Form, cluster: ClusterSpec, score: ScoreWish) -> Document:
         "policy": lambda: policy(cluster),
         "pool": lambda: pool(cluster),
     }
-    return Document(form=form, data=writers[form]())
+    return Document(form=form, data=writers[form](), notes=(*cluster.notes, *_missing(form, score)))
 
 
 def job(cluster: ClusterSpec, score: ScoreWish) -> dict[str, Any]:
@@ -157,6 +159,13 @@ def pool(cluster: ClusterSpec) -> dict[str, Any]:
         "preloaded_spark_versions": [cluster.spark_version],
         "preloaded_docker_images": [dict(cluster.image)],
     }
+
+
+def _missing(form: Form, score: ScoreWish) -> list[str]:
+    unnamed = [name for name, value in (("input", score.input), ("output", score.output)) if not value]
+    if form not in ("job", "bundle") or not unnamed:
+        return []
+    return [f"the job names no {' and no '.join(unnamed)}: each run has to, as a job parameter"]
 
 
 def _leaves(prefix: str, table: Mapping[str, Any]) -> list[tuple[str, Any]]:

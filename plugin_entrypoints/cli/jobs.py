@@ -93,10 +93,9 @@ def job_spec(
     from mlflow_dbimage import job_spec as forms
     from mlflow_dbimage.cluster_spec import ClusterWish
 
-    described = _cluster(common, name, ClusterWish(**cluster))
     score = forms.ScoreWish(input=input_, output=output, arguments=arguments)
-    document = forms.write(form, described, score)
-    for note in described.notes:
+    document = forms.write(form, _cluster(common, name, ClusterWish(**cluster)), score)
+    for note in document.notes:
         click.echo(f"note: {note}", err=True)
     if out is None:
         common.show(document.data, document.text.rstrip("\n"))

@@ -103,3 +103,15 @@ def test_what_cannot_be_is_told(bench: Bench) -> None:
     assert error_of(done)[:2] == (3, "cannot-rebase")
     done = bench.run("rebase", "churn", "--base", "rootfs:x.tar", "-C", "dry_run=true", "--json")
     assert error_of(done)[:2] == (2, "not-supported")
+
+
+@pytest.mark.engine
+def test_in_an_engine_only_the_layers_of_the_new_base_are_sent(bench: Bench, place: Path, engine) -> None:
+    new, target = f"rootfs:{place / 'bases' / 'new.tar'}", ("-t", "docker-daemon:", "--json")
+    bench.receipt("in-engine", *target[:2], DOCKER_HOST=engine.host)
+    done = bench.run("rebase", "in-engine", "--base", new, *target, DOCKER_HOST=engine.host)
+    assert done.returncode == 0, done.stderr
+    fresh = bench.receipt("fresh", *target[:2], "-C", f"base_image={new}", DOCKER_HOST=engine.host)
+    listed = json.loads(bench.run("list", *target, DOCKER_HOST=engine.host).stdout)
+    assert len({each["digest"] for each in listed}) == 1, "both have the same configuration"
+    assert json.loads(done.stdout)["record"] == fresh["record"]

@@ -59,6 +59,14 @@ def test_the_task_is_the_launchers_and_installs_nothing() -> None:
     assert task["job_cluster_key"] == job["job_clusters"][0]["job_cluster_key"]
 
 
+def test_what_each_run_has_to_name_is_noted() -> None:
+    spec = cluster()
+    assert write("job", spec, SCORE).notes == spec.notes
+    assert "names no output:" in write("bundle", spec, ScoreWish(input="x")).notes[-1]
+    assert "names no input and no output:" in write("job", spec, ScoreWish()).notes[-1]
+    assert write("policy", spec, ScoreWish()).notes == spec.notes
+
+
 def test_arguments_are_those_of_the_scoring_program() -> None:
     from plugin_entrypoints.batch import _parser
 
