@@ -7,6 +7,7 @@ is, which registry and with which credentials, is its own configuration.
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import socket
 import tempfile
@@ -17,10 +18,15 @@ from urllib.request import getproxies, proxy_bypass
 
 from mlflow_dbimage.backends.mlflow_errors import must_have_modules, quiet, store_errors, without_secrets
 from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.locking.lock_inputs import without_credentials
 from mlflow_dbimage.model_files import safe_paths
 from mlflow_dbimage.model_reference import FoundModel, ModelReference, near
+from mlflow_dbimage.provenance import ModelOrigin
 
 _LISTED = 20
+# Set by MLflow where the logging program lies in a git repository (`mlflow.utils.mlflow_tags`).
+_COMMIT_TAG, _REPOSITORY_TAG = "mlflow.source.git.commit", "mlflow.source.git.repoURL"
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class MlflowStore:
@@ -58,6 +64,23 @@ class MlflowStore:
             got.rename(directory)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def origin(self, reference: ModelReference) -> ModelOrigin:
+        """Say where a pinned model's code came from; what the registry does not tell is left out."""
+        if reference.run_id is None:
+            return ModelOrigin()
+        try:
+            with quiet():
+                tags = _client(reference).get_run(reference.run_id).data.tags
+        except Exception:  # the image is made: that its run was deleted must not undo that
+            return ModelOrigin(run_id=reference.run_id)
+        commit = str(tags.get(_COMMIT_TAG) or "")
+        repository = str(tags.get(_REPOSITORY_TAG) or "")
+        return ModelOrigin(
+            run_id=reference.run_id,
+            commit=commit if _COMMIT.fullmatch(commit) else None,
+            repository=without_credentials(repository) or None,
+        )
 
     def note_image(self, reference: ModelReference, image: str, digest: str) -> bool:
         """Tag a pinned model version with its image; a registry that may not be written to is no failure."""

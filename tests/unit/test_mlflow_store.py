@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError, UsageError
 from mlflow_dbimage.model_reference import parse, pin
+from mlflow_dbimage.provenance import ModelOrigin
 from plain_model import write_model
 from services.mlflow_server import mlflow_server
 
@@ -185,6 +186,25 @@ def test_a_tag_that_cannot_be_written_is_no_failure(registry: Registry, tmp_path
     assert not MlflowStore().note_image(parse(str(tmp_path)), "h.io/churn:local", "sha256:12")
 
 
+def test_the_origin_of_a_version_is_its_run_and_commit(registry: Registry) -> None:
+    pinned = pin(parse("models:/churn/1"), MlflowStore())
+    assert MlflowStore().origin(pinned) == ModelOrigin(run_id=registry.run_id)
+    with registry.client() as client:
+        client.set_tag(registry.run_id, "mlflow.source.git.commit", "a" * 40)
+        client.set_tag(registry.run_id, "mlflow.source.git.repoURL", "https://ann:canary@git.example/churn.git")
+    found = MlflowStore().origin(pinned)
+    assert (found.commit, found.repository) == ("a" * 40, "https://git.example/churn.git")
+    with registry.client() as client:
+        client.set_tag(registry.run_id, "mlflow.source.git.commit", "main; rm -rf")
+    assert MlflowStore().origin(pinned).commit is None
+
+
+def test_an_origin_that_is_not_known_is_no_failure(registry: Registry, tmp_path: Path) -> None:
+    assert MlflowStore().origin(parse(str(tmp_path))) == ModelOrigin()
+    gone = replace(parse("models:/churn/1"), run_id="0" * 32)
+    assert MlflowStore().origin(gone) == ModelOrigin(run_id="0" * 32)
+
+
 def test_a_logged_model_of_mlflow_3_is_found_and_downloaded(registry: Registry, tmp_path: Path) -> None:
     with registry.client() as client:
         if not hasattr(client, "create_logged_model"):  # MLflow 2
@@ -322,6 +342,7 @@ sys.modules["sqlalchemy"] = None
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.model_reference import parse, pin
+from mlflow_dbimage.provenance import ModelOrigin
 try:
     pin(parse("models:/churn/1"), MlflowStore())
 except ServiceError as error:

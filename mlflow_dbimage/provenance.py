@@ -1,0 +1,92 @@
+"""How an image was made, as a statement that others can read: from which model and base, with which parameters.
+
+It says what the image's own record says, in the terms of SLSA, and where the model's code came from. Nothing of
+the building machine is in it, nor when it was: equal inputs give an equal statement.
+
+Source: SLSA 1.0, `provenance/v1`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.oci.digest import Digest
+
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+
+#: What the parameters of our builds mean: `docs/evidence.md`.
+BUILD_TYPE = "https://dbimage.dev/build/v1"
+BUILDER = "https://dbimage.dev/builder/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOrigin:
+    """Where a model's code came from, as far as the run that logged it says so."""
+
+    run_id: str | None = None
+    commit: str | None = None
+    """Of the source repository: 40 hexadecimal digits."""
+    repository: str | None = None
+    """URL of the source repository, without credentials."""
+
+
+def provenance(
+    record: ImageRecord, image: Digest, reference: str, origin: ModelOrigin, builder_version: str
+) -> Statement:
+    """State how an image was made.
+
+    Args:
+        record: The image's.
+        image: Digest of its manifest.
+        reference: How people call it.
+        origin: Where the model's code came from.
+        builder_version: Of this package.
+    """
+    return Statement(
+        subject_name=reference,
+        subject=image,
+        predicate_type=PREDICATE_TYPE,
+        predicate={
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": _external(record),
+                "internalParameters": {"compressor": record.compressor, "format": record.format},
+                "resolvedDependencies": _dependencies(record, origin),
+            },
+            "runDetails": {"builder": {"id": BUILDER, "version": {"mlflow-dbimage": builder_version}}},
+        },
+    )
+
+
+def _external(record: ImageRecord) -> dict[str, Any]:
+    parameters = {
+        "model": record.model_uri,
+        "runtime": record.runtime,
+        "base": record.base_reference,
+        "platform": record.platform,
+        "env_layout": record.env_layout,
+        "bytecode": record.bytecode,
+    }
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _dependencies(record: ImageRecord, origin: ModelOrigin) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        _dependency("model", record.model_uri, record.model_digest),
+        _dependency("base image", record.base_reference, record.base_digest),
+        _dependency("environment lock", None, record.lock_digest),
+    ]
+    if origin.run_id is not None:
+        found.append({"name": "run", "uri": f"runs:/{origin.run_id}"})
+    if origin.commit is not None:
+        source = {"name": "source", "digest": {"gitCommit": origin.commit}}
+        found.append({**source, "uri": f"git+{origin.repository}"} if origin.repository else source)
+    return found
+
+
+def _dependency(name: str, uri: str | None, digest: str) -> dict[str, Any]:
+    algorithm, _, value = digest.partition(":")
+    return {"name": name, **({"uri": uri} if uri else {}), "digest": {algorithm: value}}
