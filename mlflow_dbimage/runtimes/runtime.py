@@ -1,7 +1,4 @@
-"""A runtime as a value, and how it is read from a data file.
-
-The files are written by people, with remarks beside versions (`3.7.6 (conda)`); a value has versions alone.
-"""
+"""A runtime as a value, and how it is read from a data file."""
 
 from __future__ import annotations
 
@@ -9,30 +6,51 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from types import MappingProxyType
-from typing import Any
+
+from mlflow_dbimage.runtimes import data_fields
 
 #: By release of Ubuntu. Source: the `libc6` package of each.
 GLIBC = {"18.04": "2.27", "20.04": "2.31", "22.04": "2.35", "24.04": "2.39"}
 
-_TEXTS = ("name", "key", "spark_version_string", "spark", "scala", "java", "python", "os")
-_REQUIRED = (*_TEXTS, "dcs_supported", "complete", "package_count", "packages")
-_OPTIONAL = (
-    "delta",
-    "release_date",
-    "end_of_support",
-    "mlflow",
-    "mlflow_per_docs_matrix",
-    "mlflow_of_ml_variant",
-    "dcs_image",
-    "source",
-    "unverified",
-    "notes",
-)
-_VERSION = re.compile(r"\d+(?:\.\d+)*")
 _UBUNTU = re.compile(r"Ubuntu (\d+\.\d+)")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _IMAGE = re.compile(r"[a-z0-9./-]+:[\w.-]+", re.ASCII)
+_VERSION = re.compile(r"\d+(?:\.\d+)*")
+
+
+def _system(value: object) -> str | None:
+    match = _UBUNTU.match(value) if isinstance(value, str) else None
+    if match is not None and match[1] in GLIBC:
+        return None
+    return f"is none of {', '.join(f'Ubuntu {each}' for each in GLIBC)}"
+
+
+_REQUIRED: Mapping[str, data_fields.Check] = {
+    "name": data_fields.text,
+    "key": data_fields.text,
+    "as_of": data_fields.day_first,
+    "source": data_fields.texts,
+    "spark_version_string": data_fields.text,
+    "spark": data_fields.version_first,
+    "scala": data_fields.version_first,
+    "java": data_fields.version_first,
+    "python": data_fields.version_first,
+    "os": _system,
+    "end_of_support": data_fields.day_first_or_null,
+    "dcs_supported": data_fields.flag,
+    "dcs_image": data_fields.text_or_null,
+    "complete": data_fields.flag,
+    "package_count": data_fields.text,
+    "packages": data_fields.versions,
+}
+_OPTIONAL: Mapping[str, data_fields.Check] = {
+    "delta": data_fields.text_or_null,
+    "release_date": data_fields.day_first_or_null,
+    "mlflow": data_fields.text_or_null,
+    "mlflow_per_docs_matrix": data_fields.text_or_null,
+    "mlflow_of_ml_variant": data_fields.text_or_null,
+    "unverified": data_fields.texts,
+    "notes": data_fields.texts,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +60,9 @@ class Runtime:
     key: str
     """`15.4-lts`, `15.4-lts-ml`, `15.4-lts-ml-gpu`."""
     name: str
+    as_of: date
+    """The day on which its packages were seen."""
+    sources: tuple[str, ...]
     spark_version_string: str
     """As the Clusters API names it: `15.4.x-scala2.12`."""
     python: str
@@ -53,6 +74,9 @@ class Runtime:
     java: str
     """The major version: `8`, `17`."""
     spark: str
+    scala: str
+    delta: str | None
+    release_date: date | None
     end_of_support: date | None
     """The last day of support; None where it is not known: of a runtime that is no LTS, it is long past."""
     dcs_supported: bool
@@ -96,64 +120,38 @@ def read_runtime(key: str, data: object) -> Runtime:
     """
     if not isinstance(data, dict):
         raise ValueError("it is no table of fields")
-    problems = _problems(key, data)
+    problems = data_fields.problems(data, _REQUIRED, _OPTIONAL) + data_fields.count_problem(data)
+    if data.get("key") != key:
+        problems.append(f"its key is `{data.get('key')}`, and its file is named for `{key}`")
     if problems:
         raise ValueError("; ".join(problems))
-    ended = _DATE.match(data.get("end_of_support") or "")
-    image = data.get("dcs_image") or ""
-    mlflow = _VERSION.match(data.get("mlflow") or "")
+    image = data["dcs_image"] or ""
     return Runtime(
         key=key,
         name=data["name"],
+        as_of=date.fromisoformat(data["as_of"][:10]),
+        sources=tuple(data["source"]),
         spark_version_string=data["spark_version_string"],
-        python=_version(data["python"]),
+        python=data_fields.leading_version(data["python"]),
         os=data["os"].partition(" (")[0],
-        glibc=GLIBC[_UBUNTU.match(data["os"])[1]],  # type: ignore[index]  # `_problems` saw that it matches
-        java=_version(data["java"]),
-        spark=data["spark"],
-        end_of_support=date.fromisoformat(ended.group()) if ended else None,
+        glibc=GLIBC[_UBUNTU.match(data["os"])[1]],  # type: ignore[index]  # `_system` saw that it matches
+        java=data_fields.leading_version(data["java"]),
+        spark=data_fields.leading_version(data["spark"]),
+        scala=data_fields.leading_version(data["scala"]),
+        delta=data.get("delta"),
+        release_date=data_fields.leading_day(data.get("release_date")),
+        end_of_support=data_fields.leading_day(data["end_of_support"]),
         dcs_supported=data["dcs_supported"],
+        # Where no image is certain, people wrote in its place what they know.
         dcs_image=image if _IMAGE.fullmatch(image) else None,
-        mlflow=mlflow.group() if mlflow else None,
+        mlflow=_mlflow(data.get("mlflow")),
         complete=data["complete"],
-        packages=MappingProxyType(dict(data["packages"])),
+        packages=data_fields.frozen(data["packages"]),
         notes=tuple(data.get("notes") or ()),
         unverified=tuple(data.get("unverified") or ()),
     )
 
 
-def _problems(key: str, data: dict[Any, Any]) -> list[str]:
-    missing = [name for name in _REQUIRED if name not in data]
-    unknown = [str(name) for name in data if name not in (*_REQUIRED, *_OPTIONAL)]
-    found = [f"`{name}` is missing" for name in missing] + [f"`{name}` is no known field" for name in unknown]
-    found += [f"`{name}` is not a text" for name in _TEXTS if name in data and not isinstance(data[name], str)]
-    if found:
-        return found
-    if data["key"] != key:
-        found.append(f"its key is `{data['key']}`, and its file is named for `{key}`")
-    for name in ("python", "java"):
-        if _VERSION.match(data[name]) is None:
-            found.append(f"`{name}` does not begin with a version")
-    system = _UBUNTU.match(data["os"])
-    if system is None or system[1] not in GLIBC:
-        found.append(f"`os` is none of {', '.join(f'Ubuntu {each}' for each in GLIBC)}")
-    for name in ("dcs_supported", "complete"):
-        if not isinstance(data[name], bool):
-            found.append(f"`{name}` is neither true nor false")
-    return found + _package_problems(data["packages"], data["package_count"])
-
-
-def _package_problems(packages: object, count: object) -> list[str]:
-    if not isinstance(packages, dict) or not all(
-        isinstance(part, str) and part for pair in packages.items() for part in pair
-    ):
-        return ["`packages` is not a table of names and versions"]
-    if str(count) != str(len(packages)):
-        return [f"`package_count` is {count}, and there are {len(packages)} packages"]
-    return []
-
-
-def _version(text: str) -> str:
-    match = _VERSION.match(text)
-    assert match is not None, "`_problems` saw that it matches"
-    return match.group()
+def _mlflow(value: str | None) -> str | None:
+    match = _VERSION.match(value or "")
+    return match.group() if match else None

@@ -50,6 +50,10 @@ def test_every_file_of_a_runtime_is_whole(catalogue: Catalogue, key: str) -> Non
     assert runtime.dcs_supported is not runtime.is_ml
     assert len(runtime.packages) >= 25
     assert all(NORMAL_NAME.fullmatch(name) and version for name, version in runtime.packages.items())
+    assert date(2020, 12, 1) <= runtime.as_of <= date(2026, 6, 8)
+    assert runtime.sources
+    assert re.match(r"2\.1[23]", runtime.scala)
+    assert runtime.release_date is None or runtime.release_date <= runtime.as_of
     if runtime.is_ml:
         assert runtime.dcs_image is None
         assert runtime.mlflow is not None
@@ -59,13 +63,49 @@ def test_every_file_of_a_runtime_is_whole(catalogue: Catalogue, key: str) -> Non
         assert parse_base(runtime.dcs_image).host == DOCKER_HUB
 
 
-@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
-def test_every_file_of_a_container_image_is_whole(path: Path) -> None:
-    data = safe_yaml.load(path.read_bytes())
+@pytest.mark.parametrize("key", [path.stem for path in IMAGES])
+def test_every_file_of_a_container_image_is_whole(catalogue: Catalogue, key: str) -> None:
+    image = catalogue.dcs_image(key)
+    assert image is not None
+    assert image.key == key
+    assert set(image.bootstrap) >= {"python", "pip", "setuptools", "wheel", "virtualenv"}
+    assert image.python.startswith(image.bootstrap["python"])
+    assert image.python_env.startswith("/databricks/python3")
+    assert "databricks/containers at " in image.source
+    assert date(2024, 11, 12) <= image.as_of <= date(2026, 6, 8)
+    assert len(image.packages) >= 25
+
+
+def test_a_container_image_is_found_by_its_runtime(catalogue: Catalogue) -> None:
+    image = catalogue.dcs_image("15.4.x-cpu-ml-scala2.12")
+    assert image is not None
+    assert (image.key, image.bootstrap["virtualenv"]) == ("15.4-lts", "20.24.2")
+    assert catalogue.dcs_image("7.6-ml") is None
+    with pytest.raises(MatchError):
+        catalogue.dcs_image("15.5")
+    with pytest.raises(TypeError):
+        image.bootstrap["pip"] = "1"  # type: ignore[index]
+
+
+def test_the_runtimes_made_of_conda_have_their_list(catalogue: Catalogue) -> None:
+    assert list(filter(catalogue.conda_list, catalogue.keys())) == ["7.3-lts-ml", "7.6-ml"]
+    data = catalogue.conda_list("7.6.x-cpu-ml-scala2.12")
+    assert data == (DATA / "conda" / "7.6-ml-conda.yml").read_bytes()
+
+
+@pytest.mark.parametrize("key", ["7.3-lts-ml", "7.6-ml"])
+def test_a_conda_list_has_the_versions_of_its_runtime(catalogue: Catalogue, key: str) -> None:
+    data = safe_yaml.load(catalogue.conda_list(key) or b"")
     assert isinstance(data, dict)
-    assert data["key"] == path.stem
-    assert set(data["bootstrap"]) >= {"python", "pip", "setuptools", "wheel", "virtualenv"}
-    assert int(data["package_count"]) == len(data["packages"])
+    pairs = [line.split("=")[:2] for line in data["dependencies"] if isinstance(line, str)]
+    pairs += [line.split("==") for line in data["dependencies"][-1]["pip"]]
+    listed = {name.replace("_", "-"): version for name, version in pairs}
+    packages = catalogue.get(key).packages
+    both = packages.keys() & listed
+    assert {name: packages[name] for name in both} == {name: listed[name] for name in both}
+    assert len(both) > 100
+    # Named otherwise on PyPI, or not of conda.
+    assert set(packages) - both == {"hyperopt", "matplotlib", "sparkdl", "torch"}
 
 
 def test_every_container_image_is_there() -> None:
@@ -160,6 +200,11 @@ def test_a_site_adds_and_replaces_runtimes(tmp_path: Path) -> None:
         ("package_count: 135", "package_count: 134", "is 134, and there are 135"),
         ("packages:", "packages: !!python/object:x", "asks for an object"),
         ("packages:", "packages:\n  x: [1]", "`packages` is not a table"),
+        ("as_of: '2025-12-09'", "as_of: lately", "`as_of` does not begin with a day such as"),
+        ("end_of_support: '2027-08-19'", "end_of_support: '2027-02-30'", "`end_of_support` does not begin with"),
+        ("end_of_support: '2027-08-19'", "end_of_support: {a: b}", "`end_of_support` is not a text"),
+        ("scala: '2.12.18'", "scala: [2]\nfoo: 1", "`foo` is no known field; `scala` is not a text"),
+        ("unverified:", "unverified: all\nchecked:", "`checked` is no known field; `unverified` is no list"),
     ],
 )
 def test_a_broken_file_of_a_site_is_told_when_it_is_needed(tmp_path: Path, old: str, new: str, why: str) -> None:
@@ -173,6 +218,49 @@ def test_a_broken_file_of_a_site_is_told_when_it_is_needed(tmp_path: Path, old: 
     assert caught.value.code == "bad-config-file"
     assert why in caught.value.message
     assert str(tmp_path) in caught.value.message
+
+
+def test_a_site_brings_images_and_conda_lists(tmp_path: Path) -> None:
+    for folder, name in (("dcs-images", "15.4-lts.yml"), ("conda", "7.6-ml-conda.yml")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes((DATA / folder / name).read_bytes() + b"# ours\n")
+    (tmp_path / "dcs-images" / "16.4-lts.yml").write_text("key: 16.4-lts\nbootstrap: {python: '3.12'}\n")
+    catalogue = Catalogue.load(tmp_path)
+    assert (catalogue.conda_list("7.6-ml") or b"").endswith(b"# ours\n")
+    assert catalogue.dcs_image("15.4-lts") is not None
+    with pytest.raises(
+        InputError, match="cannot read the image `16.4-lts` of .*`bootstrap` lacks `pip`"
+    ) as caught:
+        catalogue.dcs_image("16.4-lts")
+    assert caught.value.code == "bad-config-file"
+    assert "`name` is missing" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("15.4.x-scala2.12.yml", "is another name of `15.4-lts`: to replace that, call it `15.4-lts.yml`"),
+        ("15.4.yml", "is another name of `15.4-lts`"),
+        ("acme.yaml", "does not end with `.yml`"),
+        ("Acme.yml", "is not in lower case"),
+        ("dcs-images/acme.yaml", "does not end with `.yml`"),
+    ],
+)
+def test_a_file_that_would_be_passed_over_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("key: acme")
+    with pytest.raises(InputError) as caught:
+        Catalogue.load(tmp_path)
+    assert caught.value.code == "bad-config-file"
+    assert why in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_versions_that_are_not_pep_440_survive(catalogue: Catalogue) -> None:
+    assert catalogue.get("7.6-ml").packages["hyperopt"] == "0.2.5.db1"
+    assert catalogue.get("7.6-ml").packages["sparkdl"] == "2.1.0-db5"
+    assert catalogue.get("12.2-lts-ml-gpu").packages["torch"] == "1.13.1+cu117"
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
