@@ -34,7 +34,7 @@ class BuildPlan:
             f"{each.distribution}: from {each.owner}, {each.reason}" for each in self.locked.decisions
         )
         return (
-            *self.match.warnings,
+            *self.match.notes,
             *self.spec.notes,
             *self.pickle_notes,
             *self.locked.notes,

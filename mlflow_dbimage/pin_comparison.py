@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,6 +95,8 @@ def compare(
     python: str,
     packages: Mapping[str, str],
     conda_packages: Mapping[str, str] | None = None,
+    *,
+    constraints: Iterable[Requirement] = (),
 ) -> Comparison:
     """Hold requirement lines against the packages of a runtime.
 
@@ -104,21 +106,44 @@ def compare(
         python: The runtime's version of Python, which markers ask for.
         packages: The runtime's Python packages, versions by normalised name.
         conda_packages: The runtime's conda packages by their names, where it is made of conda.
+        constraints: Lines of constraint files: they count for what other lines require.
     """
+    read = _Reading(python)
+    pins = [*read.conda(conda), *read.pip(pip)]
+    required = {pin.name for pin in pins}
+    pins += [pin for pin in _Reading(python).pip(constraints) if pin.name in required]
     found: dict[tuple[str, str, str], ComparedPin] = {}
-    unread: list[Requirement] = []
-    lines = [*((line, True) for line in conda), *((line, False) for line in pip)]
-    for line, of_conda in lines:
-        try:
-            pin = read_conda(line) if of_conda else read_pip(line, python)
-        except ValueError:
-            unread.append(line)
-            continue
-        if pin is not None and pin.name not in _INSTALLERS:
-            version = (conda_packages or {}).get(pin.conda_name or "") or packages.get(pin.name)
-            compared = ComparedPin(pin=pin, found=version, agreement=agreement(pin, version))
-            found.setdefault((pin.name, pin.manager, pin.wanted), compared)
-    return Comparison(pins=tuple(found[key] for key in sorted(found)), unread=tuple(unread))
+    for pin in pins:
+        version = (conda_packages or {}).get(pin.conda_name or "") or packages.get(pin.name)
+        compared = ComparedPin(pin=pin, found=version, agreement=agreement(pin, version))
+        found.setdefault((pin.name, pin.manager, pin.wanted), compared)
+    return Comparison(pins=tuple(found[key] for key in sorted(found)), unread=tuple(read.unread))
+
+
+class _Reading:
+    """Reads lines, and keeps those that name no distribution."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self.unread: list[Requirement] = []
+
+    def conda(self, lines: Iterable[Requirement]) -> list[Pin]:
+        return self._read(lines, read_conda)
+
+    def pip(self, lines: Iterable[Requirement]) -> list[Pin]:
+        return self._read(lines, lambda line: read_pip(line, self._python))
+
+    def _read(self, lines: Iterable[Requirement], reader: Callable[[Requirement], Pin | None]) -> list[Pin]:
+        pins = []
+        for line in lines:
+            try:
+                pin = reader(line)
+            except ValueError:
+                self.unread.append(line)
+                continue
+            if pin is not None and pin.name not in _INSTALLERS:
+                pins.append(pin)
+        return pins
 
 
 def agreement(pin: Pin, found: str | None) -> Agreement:

@@ -23,6 +23,7 @@ _FILE_OPTION = re.compile(rf"(?P<option>{_LISTS}|-e|--editable|-f|--find-links)(
 _LIST_OPTION = re.compile(_LISTS)
 _DIRECT = re.compile(r"[\w.-]+\s*(?:\[[^\]]*\])?\s*@\s*(?P<place>\S+).*")
 _ARCHIVE = re.compile(r".*\.(?:whl|zip|tar|tgz|tar\.\w+)", re.IGNORECASE)
+_ABSENT = "names a file that does not exist"
 _PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@$]+@")
 
 
@@ -66,6 +67,19 @@ def check_files(directory: Path, lines: Iterable[Requirement]) -> None:
     Raises:
         InputError: `model-unsafe`, or `model-environment-invalid`; with everything that is found.
     """
+    outside, missing = file_problems(directory, lines)
+    if outside or missing:
+        raise _error(
+            [f"{each} names a file outside the model" for each in outside],
+            [each.replace(_ABSENT, "names a file that the model does not have") for each in missing],
+        )
+
+
+def file_problems(directory: Path, lines: Iterable[Requirement]) -> tuple[list[str], list[str]]:
+    """Find lines that name files outside a directory, and such as cannot be read; lists are followed.
+
+    Returns: the lines of the first kind, and of the second with what is wrong.
+    """
     root = directory.resolve()
     outside: list[str] = []
     missing: list[str] = []
@@ -78,14 +92,38 @@ def check_files(directory: Path, lines: Iterable[Requirement]) -> None:
             is_list = _LIST_OPTION.fullmatch(option) is not None
             path = ((base if is_list else root) / place).resolve()
             if not path.is_relative_to(root):
-                outside.append(f"`{line.text}` ({line.origin}) names a file outside the model")
+                outside.append(f"`{line.text}` ({line.origin})")
             elif not path.exists():
-                missing.append(f"`{line.text}` ({line.origin}) names a file that the model does not have")
+                missing.append(f"`{line.text}` ({line.origin}) {_ABSENT}")
             elif is_list and path not in seen:
                 seen.add(path)
                 waiting += [(each, path.parent) for each in _list(path, root, missing)]
-    if outside or missing:
-        raise _error(outside, missing)
+    return outside, missing
+
+
+def expanded(
+    directory: Path, lines: Iterable[Requirement]
+) -> tuple[tuple[Requirement, ...], tuple[Requirement, ...]]:
+    """Put the lines of lists in the place of those that name them; return requirements, and constraints.
+
+    Lists that `file_problems` would tell of are passed over.
+    """
+    root = directory.resolve()
+    found: dict[bool, list[Requirement]] = {False: [], True: []}
+    seen: set[Path] = set()
+    waiting = [(line, root, False) for line in lines]
+    while waiting:
+        line, base, constrains = waiting.pop(0)
+        option = _FILE_OPTION.fullmatch(line.text)
+        if option is None or _LIST_OPTION.fullmatch(option["option"]) is None:
+            found[constrains].append(line)
+            continue
+        constrains = constrains or option["option"].lstrip("-").startswith("c")
+        for path in ((base / place).resolve() for _, place in _places(line.text)):
+            if path.is_relative_to(root) and path.is_file() and path not in seen:
+                seen.add(path)
+                waiting[:0] = [(each, path.parent, constrains) for each in _list(path, root, [])]
+    return tuple(found[False]), tuple(found[True])
 
 
 def passwords(lines: Iterable[Requirement]) -> tuple[str, ...]:

@@ -1,14 +1,19 @@
-"""Which runtime and which base image a model gets, and why. Pure functions over values."""
+"""Which runtime and which base image a model gets, and why. Pure functions over values.
+
+The runtime is the one that is asked for; else the one that the model was logged on; else, of the supported ones
+with its Python, the one whose packages agree with most of its pins, and among equals the one supported longest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.model_spec import ModelSpec
+from mlflow_dbimage.runtime_fit import RuntimeFit, Subject, examine
 from mlflow_dbimage.runtimes import Catalogue, Runtime
 
 
@@ -16,11 +21,17 @@ from mlflow_dbimage.runtimes import Catalogue, Runtime
 class RuntimeMatch:
     """A runtime, a base image, and how they were chosen."""
 
-    runtime: Runtime | None
-    """None where a base image was named, and no runtime is known."""
+    fit: RuntimeFit | None
+    """The runtime beside the model; None where a base image was named, and no runtime is known."""
     base: ImageLocation
     reasons: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What people should know of it, that of the fit included."""
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime, where one is known."""
+        return self.fit.runtime if self.fit else None
 
 
 def match(
@@ -32,7 +43,7 @@ def match(
     *,
     today: date | None = None,
 ) -> RuntimeMatch:
-    """Choose the runtime: the wanted one, else the one that the model was logged on, else one that fits.
+    """Choose the runtime of an image, and its base.
 
     Args:
         spec: The model.
@@ -46,37 +57,50 @@ def match(
         MatchError: `unknown-runtime`, `runtime-mismatch`.
         InputError: `bad-config-file`, a runtime's file cannot be read.
     """
-    choice = _Choice(spec, catalogue, site_bases, today or datetime.now(timezone.utc).date())
+    choice = _Choice(Subject.of_model(spec), catalogue, site_bases, today)
     if wanted is not None:
         return choice.of(choice.wanted(wanted), base_image)
     logged = choice.logged(needs_base=base_image is None)
     if logged is None and base_image is None:
-        return choice.of(choice.fitting(), None)
+        return choice.of(choice.fitting(choice.candidates_with_base(), "with a known base image "), None)
     return choice.of(logged, base_image)
+
+
+def choose(subject: Subject, wanted: str | None, catalogue: Catalogue, *, today: date | None = None) -> RuntimeFit:
+    """Choose the runtime of a cluster that takes no image: a base need not be known, and machine learning counts.
+
+    Raises: as `match`.
+    """
+    choice = _Choice(subject, catalogue, {}, today)
+    runtime = choice.wanted(wanted) if wanted is not None else choice.logged(needs_base=False)
+    return choice.fit(runtime or choice.fitting(choice.candidates(), ""))
 
 
 class _Choice:
     """One match under way: gathers its reasons and warnings."""
 
     def __init__(
-        self, spec: ModelSpec, catalogue: Catalogue, site_bases: Mapping[str, ImageLocation], today: date
+        self,
+        subject: Subject,
+        catalogue: Catalogue,
+        site_bases: Mapping[str, ImageLocation],
+        today: date | None,
     ) -> None:
-        self._python = spec.environment.python_minor
-        self._logged_on = spec.databricks_runtime
+        self._subject = subject
         self._catalogue = catalogue
         self._bases = _by_key(site_bases, catalogue)
-        self._today = today
+        self._today = today or datetime.now(timezone.utc).date()
         self._reasons: list[str] = []
         self._warnings: list[str] = []
 
     def wanted(self, key: str) -> Runtime:
         """Return the runtime that is asked for, if its Python is the model's."""
         runtime = self._catalogue.get(key)
-        if runtime.python_minor != self._python:
+        if not self._subject.takes_python_of(runtime):
             raise MatchError(
                 "runtime-mismatch",
-                f"the runtime `{runtime.key}` has Python {runtime.python_minor}, and the model needs"
-                f" {self._python}",
+                f"the runtime `{runtime.key}` has Python {runtime.python_minor}, and the {self._subject.noun}"
+                f" needs {self._subject.python_wanted}",
                 hint=self._what_fits(),
             )
         self._reasons.append(f"the runtime `{runtime.key}` was asked for")
@@ -84,15 +108,16 @@ class _Choice:
 
     def logged(self, *, needs_base: bool) -> Runtime | None:
         """Return the runtime that the model was logged on, if it is known and has the model's Python."""
-        if self._logged_on is None:
+        named = self._subject.databricks_runtime
+        if named is None:
             return None
-        runtime = self._catalogue.find(self._logged_on)
+        runtime = self._catalogue.find(named)
         if runtime is None:
-            self._warnings.append(f"the model was logged on `{self._logged_on}`, which the catalogue lacks")
+            self._warnings.append(f"the model was logged on `{named}`, which the catalogue lacks")
             return None
-        if runtime.python_minor != self._python:
+        if not self._subject.takes_python_of(runtime):
             self._warnings.append(
-                f"the model was logged on `{runtime.key}`, but asks for Python {self._python},"
+                f"the model was logged on `{runtime.key}`, but asks for Python {self._subject.python_wanted},"
                 f" and that runtime has {runtime.python_minor}"
             )
             return None
@@ -102,43 +127,72 @@ class _Choice:
         self._reasons.append(f"the model was logged on `{runtime.key}`")
         return runtime
 
-    def fitting(self) -> Runtime:
-        """Return the supported runtime with the model's Python and a known base, longest support first."""
-        fitting = [
+    def candidates(self) -> list[Runtime]:
+        """Return the supported runtimes with the Python that is needed."""
+        return [each for each in self._with_the_python() if each.supported_on(self._today)]
+
+    def candidates_with_base(self) -> list[Runtime]:
+        """Return those of them for which a base image is known."""
+        return [
             each
-            for each in self._with_the_python()
-            if each.supported_on(self._today) and self._base_of(each) is not None
+            for each in self.candidates()
+            if self._base_of(each) is not None
             # Without a base of its own, one for machine learning is as good as the one without.
             if not each.is_ml or each.key in self._bases
         ]
-        if not fitting:
+
+    def fitting(self, candidates: list[Runtime], kind: str) -> Runtime:
+        """Return the candidate that agrees with most pins, longest support first among equals."""
+        if not candidates:
             raise MatchError(
                 "runtime-mismatch",
-                f"no supported runtime with a known base image has Python {self._python}",
+                f"no supported runtime {kind}has Python {self._subject.python_wanted}",
                 hint=self._what_fits(),
             )
-        best = max(fitting, key=lambda each: (each.end_of_support or date.min, not each.is_ml))
-        others = [each.key for each in fitting if each != best]
-        besides = f"; {_listed(others)} would do too" if others else ""
-        self._reasons.append(
-            f"`{best.key}` has the model's Python {self._python} and is supported longest,"
-            f" until {best.end_of_support}{besides}"
+        fits = {each.key: examine(each, self._subject, self._catalogue, self._today) for each in candidates}
+        scores = {key: fit.comparison.score for key, fit in fits.items()}
+        best = max(
+            candidates,
+            key=lambda each: (scores[each.key], each.end_of_support or date.min, not each.is_ml, not each.is_gpu),
         )
+        equals = [key for key in scores if key != best.key and scores[key] == scores[best.key]]
+        fewer = [key for key in scores if scores[key] < scores[best.key]]
+        self._reasons.append(self._why(best, fits[best.key], equals, fewer))
         return best
+
+    def _why(self, best: Runtime, fit: RuntimeFit, equals: list[str], fewer: list[str]) -> str:
+        has = f"the {self._subject.noun}'s Python " if self._subject.python else "Python "
+        text = f"`{best.key}` has {has}{best.python_minor}"
+        if fewer:
+            text += f", agrees with {fit.comparison.score[0]} of {len(fit.comparison.pins)} pins"
+        if equals or not fewer:
+            text += f" and is supported longest, until {best.end_of_support}"
+        text += f"; {_listed(equals)} would do too" if equals else ""
+        return text + (f"; {_listed(fewer)} would agree with fewer" if fewer else "")
+
+    def fit(self, runtime: Runtime) -> RuntimeFit:
+        """Return the fit of the runtime that was chosen, with all that was found on the way."""
+        if not runtime.supported_on(self._today):
+            ended = f"since {runtime.end_of_support}" if runtime.end_of_support else "any more"
+            self._warnings.append(f"the runtime `{runtime.key}` is not supported {ended}")
+        found = examine(runtime, self._subject, self._catalogue, self._today)
+        return replace(found, reasons=tuple(self._reasons), notes=(*self._warnings, *found.notes))
 
     def of(self, runtime: Runtime | None, base_image: ImageLocation | None) -> RuntimeMatch:
         """Return the match of a runtime, on the base that is named or on its own."""
-        if runtime is not None and not runtime.supported_on(self._today):
-            ended = f"since {runtime.end_of_support}" if runtime.end_of_support else "any more"
-            self._warnings.append(f"the runtime `{runtime.key}` is not supported {ended}")
+        fit = self.fit(runtime) if runtime is not None else None
         base = base_image
         if base is not None:
             self._reasons.append(f"the base image `{base}` was asked for")
         else:
             assert runtime is not None, "without a base image, a runtime was chosen"
             base = self._own_base(runtime)
+        reasons = tuple(self._reasons)
         return RuntimeMatch(
-            runtime=runtime, base=base, reasons=tuple(self._reasons), warnings=tuple(self._warnings)
+            fit=replace(fit, reasons=reasons) if fit else None,
+            base=base,
+            reasons=reasons,
+            notes=fit.notes if fit else tuple(self._warnings),
         )
 
     def _base_of(self, runtime: Runtime) -> ImageLocation | None:
@@ -171,20 +225,20 @@ class _Choice:
 
     def _sibling(self, runtime: Runtime) -> Runtime | None:
         """Return, for a runtime for machine learning, the one without."""
-        return self._catalogue.find(runtime.key.partition("-")[0]) if runtime.is_ml else None
+        return self._catalogue.for_images(runtime) if runtime.is_ml else None
 
     def _with_the_python(self) -> list[Runtime]:
-        return [each for each in self._catalogue.runtimes() if each.python_minor == self._python]
+        return [each for each in self._catalogue.runtimes() if self._subject.takes_python_of(each)]
 
     def _what_fits(self) -> str:
-        fitting = self._with_the_python()
+        python, fitting = self._subject.python_wanted, self._with_the_python()
         if not fitting:
-            return f"no runtime has Python {self._python}: name a base image"
+            return f"no runtime has Python {python}: name a base image"
         supported = [each.key for each in fitting if each.supported_on(self._today)]
         if supported:
-            return f"runtimes with Python {self._python} are {_listed(supported)}"
+            return f"runtimes with Python {python} are {_listed(supported)}"
         old = _listed([each.key for each in fitting])
-        return f"runtimes with Python {self._python} are no longer supported, but can be asked for: {old}"
+        return f"runtimes with Python {python} are no longer supported, but can be asked for: {old}"
 
 
 def _by_key(site_bases: Mapping[str, ImageLocation], catalogue: Catalogue) -> dict[str, ImageLocation]:

@@ -171,6 +171,24 @@ class Catalogue:
         except OSError as error:
             raise InputError("bad-config-file", f"cannot read `{source}`: {error.strerror}") from error
 
+    def conda_packages(self, key: str) -> Mapping[str, str]:
+        """Return the conda packages of a runtime, versions by name; empty where it has no conda list.
+
+        Raises: as `conda_list`.
+        """
+        runtime, data = self.get(key), self.conda_list(key)
+        if data is None:
+            return {}
+        try:
+            content = safe_yaml.load(data)
+            lines = content["dependencies"]  # type: ignore[index]  # what is no table is told below
+            pairs = (line.split("=") for line in lines if isinstance(line, str))
+            return {name: version for name, version, *_ in pairs}
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                "bad-config-file", f"cannot read the conda list of `{runtime.key}`: {error}"
+            ) from error
+
     def _key(self, written: str) -> str:
         wanted = written.strip().lower()
         if wanted in self._sources.runtimes:

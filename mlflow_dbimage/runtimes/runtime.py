@@ -103,6 +103,11 @@ class Runtime:
         """Whether it is a runtime for machine learning."""
         return "ml" in self.key.split("-")
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is for machines with GPUs."""
+        return "gpu" in self.key.split("-")
+
     def supported_on(self, day: date) -> bool:
         """Whether Databricks still supported it on a day, as far as is known."""
         return self.end_of_support is not None and day <= self.end_of_support

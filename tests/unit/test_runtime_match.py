@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.model_reference import parse
 from mlflow_dbimage.model_spec import ModelSpec, read
-from mlflow_dbimage.runtime_match import RuntimeMatch, match
+from mlflow_dbimage.runtime_fit import Subject
+from mlflow_dbimage.runtime_match import RuntimeMatch, choose, match
 from mlflow_dbimage.runtimes import Catalogue
 from plain_model import CONDA, MODERN, write_model
 
@@ -112,7 +114,7 @@ def test_the_reasons_tell_why(make_spec) -> None:
 def test_what_is_odd_is_warned_of(
     make_spec, python: str, logged_on: str | None, wanted: str | None, warning: str
 ) -> None:
-    assert matched(make_spec(python, logged_on), wanted).warnings == (warning,)
+    assert matched(make_spec(python, logged_on), wanted).notes[0] == warning
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_an_unknown_runtime_is_refused(make_spec) -> None:
 
 def test_a_named_base_needs_no_runtime(make_spec) -> None:
     found = matched(make_spec("3.7.10"), None, OURS)
-    assert (found.runtime, found.base, found.warnings) == (None, OURS, ())
+    assert (found.runtime, found.base, found.notes) == (None, OURS, ())
     assert found.reasons == ("the base image `//acme.azurecr.io/golden:1` was asked for",)
 
 
@@ -197,6 +199,54 @@ def test_a_runtime_for_machine_learning_is_chosen_only_for_a_base_of_its_own(mak
     assert stock.runtime is not None
     assert stock.runtime.key == "17.3-lts"
     assert stock.reasons[0].endswith("; `16.4-lts`, `17.3-lts-ml` would do too")
+
+
+def asked(*pip: str, python: str | None = None, python_range: str = "") -> Subject:
+    lines = tuple(Requirement(text=text, origin="requirements.txt: line 1") for text in pip)
+    return Subject(noun="environment", python=python, python_range=python_range, pip=lines)
+
+
+@pytest.mark.parametrize(
+    ("subject", "wanted", "key", "reason"),
+    [
+        # Machine learning, GPUs and any Python count where no image is made; the plain one is first among equals.
+        (asked("torch==2.3.1"), None, "15.4-lts-ml", "agrees with 1 of 1 pins and is supported longest"),
+        (asked("torch==2.3.1+cu121"), None, "15.4-lts-ml-gpu", "has Python 3.11, agrees with 1 of 1 pins; "),
+        (asked("numpy==1.26.4"), None, "16.4-lts", "`16.4-lts-ml`, `16.4-lts-ml-gpu` would do too"),
+        (
+            asked("six", python="3.10"),
+            None,
+            "14.3-lts",
+            "has the environment's Python 3.10 and is supported longest",
+        ),
+        (asked(python_range=">=3.11"), None, "17.3-lts", "has Python 3.12 and is supported longest"),
+        (asked(python_range="<3.12"), None, "15.4-lts", "has Python 3.11 and is supported longest"),
+        (asked(), "17.1-ml", "17.1-ml", "the runtime `17.1-ml` was asked for"),
+    ],
+)
+def test_a_cluster_without_an_image_has_a_wider_choice(
+    subject: Subject, wanted: str | None, key: str, reason: str
+) -> None:
+    fit = choose(subject, wanted, CATALOGUE, today=TODAY)
+    assert fit.runtime.key == key
+    assert reason in fit.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("subject", "wanted", "message"),
+    [
+        (asked(python="3.10"), "15.4", "the runtime `15.4-lts` has Python 3.11, and the environment needs 3.10"),
+        (asked(python="3.7"), None, "no supported runtime has Python 3.7"),
+        (asked(python_range=">=3.13"), None, "no supported runtime has Python >=3.13"),
+    ],
+)
+def test_a_python_that_differs_is_refused_for_a_cluster_too(
+    subject: Subject, wanted: str | None, message: str
+) -> None:
+    with pytest.raises(MatchError) as caught:
+        choose(subject, wanted, CATALOGUE, today=TODAY)
+    assert (caught.value.code, caught.value.message) == ("runtime-mismatch", message)
+    assert caught.value.hint
 
 
 MINORS = ("3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
@@ -248,4 +298,4 @@ def specs(make_spec):
 
 def test_without_a_day_the_current_one_counts(make_spec) -> None:
     found = match(make_spec("3.8.1"), "10.4-lts", None, CATALOGUE, {})
-    assert found.warnings == ("the runtime `10.4-lts` is not supported since 2025-03-18",)
+    assert found.notes[0] == "the runtime `10.4-lts` is not supported since 2025-03-18"
