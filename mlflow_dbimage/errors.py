@@ -39,6 +39,7 @@ CODES: dict[str, str] = {
     "model-environment-missing": "the model names no environment",
     "model-environment-invalid": "the model's environment file cannot be understood",
     "model-pickle-mismatch": "the environment lacks the Python or cloudpickle that made the model's pickle",
+    "environment-file-invalid": "an environment file cannot be understood",
     "already-deployed": "a deployment of that name exists",
     "not-deployed": "no deployment of that name exists",
     "base-not-found": "the base image does not exist",

@@ -42,13 +42,13 @@ def read_environment(
     """
     conda, virtual = _file_names(named)
     if _has(directory, conda):
-        found = _Found(directory, conda)
-        _read_conda(found)
+        found = EnvironmentLines(directory, conda)
+        read_conda(found)
     elif _has(directory, virtual):
-        found = _Found(directory, virtual)
+        found = EnvironmentLines(directory, virtual)
         _read_python_env(found)
     elif _has(directory, REQUIREMENTS_FILE):
-        found = _Found(directory, REQUIREMENTS_FILE)
+        found = EnvironmentLines(directory, REQUIREMENTS_FILE)
         found.pip += _requirements(directory, REQUIREMENTS_FILE)
     else:
         raise InputError(
@@ -56,7 +56,7 @@ def read_environment(
             f"the model names no environment: it has neither `{conda}`, `{virtual}` nor `{REQUIREMENTS_FILE}`",
             hint="log the model again with its `conda_env` or `pip_requirements`",
         )
-    python = _python(found, python_version)
+    python = _python(found, python_version) if found.readable else ""
     if found.problems:
         raise _invalid(found.file, found.problems)
     pip_lines.check_files(directory, found.pip)
@@ -70,8 +70,8 @@ def read_environment(
     )
 
 
-class _Found:
-    """What was found so far in one environment file."""
+class EnvironmentLines:
+    """What was found so far in one environment file, with its problems."""
 
     def __init__(self, directory: Path, file: str) -> None:
         self.directory = directory
@@ -81,16 +81,20 @@ class _Found:
         self.conda: list[Requirement] = []
         self.pip: list[Requirement] = []
         self.problems: list[str] = []
+        self.readable = True
 
     def load(self) -> Mapping[str, Any]:
-        """Read the file, which must be a table."""
+        """Read the file, which must be a table; what is none is a problem, and empty."""
         try:
             data = safe_yaml.load((self.directory / self.file).read_bytes())
         except ValueError as error:
-            raise _invalid(self.file, [str(error)]) from None
-        if not isinstance(data, dict):
-            raise _invalid(self.file, ["it is no table of fields"])
-        return data
+            return self._unreadable(str(error))
+        return data if isinstance(data, dict) else self._unreadable("it is no table of fields")
+
+    def _unreadable(self, problem: str) -> Mapping[str, Any]:
+        self.readable = False
+        self.problems.append(problem)
+        return {}
 
     def texts(self, data: Mapping[str, Any], field: str) -> Iterator[tuple[str, str]]:
         """Yield the texts of a list, each with where it stands; anything else is a problem."""
@@ -124,8 +128,11 @@ def _has(directory: Path, name: str) -> bool:
     return path.is_file()
 
 
-def _read_conda(found: _Found) -> None:
+def read_conda(found: EnvironmentLines) -> None:
+    """Read a conda environment file: channels, conda requirements, pip lines, and what it says of Python."""
     data = found.load()
+    if not found.readable:
+        return
     found.channels += [text.strip() for _, text in found.texts(data, "channels")]
     if not data.get("dependencies"):
         found.problems.append("it has no `dependencies`")
@@ -144,7 +151,7 @@ def _read_conda(found: _Found) -> None:
             found.problems.append(f"`{place}` is neither a text nor a list under `pip`")
 
 
-def _read_python_env(found: _Found) -> None:
+def _read_python_env(found: EnvironmentLines) -> None:
     data = found.load()
     python = data.get("python")
     if python is not None and not isinstance(python, str):
@@ -175,25 +182,33 @@ def _requirements(directory: Path, name: str) -> list[Requirement]:
         raise _invalid(name, [str(error)]) from None
 
 
-def _python(found: _Found, recorded: str | None) -> str:
+def _python(found: EnvironmentLines, recorded: str | None) -> str:
     """Choose the Python: the one that is named, else the one that logged the model, where it is in the range."""
-    exact = _EXACT.fullmatch(found.python)
-    if exact is not None:
-        return exact[1]
+    exact, allowed = python_wish(found)
+    if exact or allowed is None:
+        return exact
     wanted = found.python.replace(" ", "")
-    try:
-        # conda writes `*` for any, and one `=` for a version and what is below it.
-        specifiers = re.sub(r"(?<![=<>!~])=(\d[\d.]*)(?=,|$)", r"==\1.*", wanted)
-        allowed = SpecifierSet("" if wanted in ("", "*") else specifiers)
-    except InvalidSpecifier:
-        found.problems.append(f"`python{found.python}` is no version of Python")
-        return ""
     if recorded is None:
         asked = f"asks for `python{wanted}` without saying which" if wanted.strip("*") else "names no Python"
         found.problems.append(f"it {asked}, and MLmodel does not tell which Python logged the model")
     elif not allowed.contains(recorded, prereleases=True):
         found.problems.append(f"it asks for `python{wanted}`, but Python {recorded} logged the model")
     return recorded or ""
+
+
+def python_wish(found: EnvironmentLines) -> tuple[str, SpecifierSet | None]:
+    """Return the Python that is named, or an empty text and the range; what is neither is a problem."""
+    exact = _EXACT.fullmatch(found.python)
+    if exact is not None:
+        return exact[1], None
+    wanted = found.python.replace(" ", "")
+    try:
+        # conda writes `*` for any, and one `=` for a version and what is below it.
+        specifiers = re.sub(r"(?<![=<>!~])=(\d[\d.]*)(?=,|$)", r"==\1.*", wanted)
+        return "", SpecifierSet("" if wanted in ("", "*") else specifiers)
+    except InvalidSpecifier:
+        found.problems.append(f"`python{found.python}` is no version of Python")
+        return "", None
 
 
 def _bare(text: str) -> str:
