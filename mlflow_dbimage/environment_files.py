@@ -62,6 +62,12 @@ def read_file(path: Path) -> Subject:
     return subject
 
 
+def is_environment_file(path: Path) -> bool:
+    """Whether a path is one of an environment file by its name, and no directory."""
+    named = path.suffix in (*_CONDA, ".txt") or _LOCK.fullmatch(path.name) is not None
+    return named and not path.is_dir() and ":" not in str(path)
+
+
 def _conda(found: EnvironmentLines) -> Subject:
     read_conda(found)
     python, allowed = python_wish(found)

@@ -168,7 +168,7 @@ class _Choice:
         if equals or not fewer:
             text += f" and is supported longest, until {best.end_of_support}"
         text += f"; {_listed(equals)} would do too" if equals else ""
-        return text + (f"; {_listed(fewer)} would agree with fewer" if fewer else "")
+        return text + (f"; with the other {len(fewer)} fewer agree" if fewer else "")
 
     def fit(self, runtime: Runtime) -> RuntimeFit:
         """Return the fit of the runtime that was chosen, with all that was found on the way."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow_dbimage.pipeline import Tools
     from mlflow_dbimage.progress import Progress
     from mlflow_dbimage.rebase_pipeline import RebaseTools
+    from mlflow_dbimage.runtime_gate import Sources
     from mlflow_dbimage.settings import Settings
 
 
@@ -35,3 +36,18 @@ def open_destination(settings: Settings, progress: Progress) -> Destination:
     from mlflow_dbimage.backends.toolbox import Toolbox
 
     return Toolbox(settings, progress).destination()
+
+
+def gate_sources(settings: Settings, progress: Progress) -> Sources:
+    """Open the models and runtimes alone, for doors that compare and build nothing."""
+    from mlflow_dbimage.backends.mlflow_store import MlflowStore
+    from mlflow_dbimage.build_cache import BuildCache
+    from mlflow_dbimage.runtime_gate import Sources
+    from mlflow_dbimage.runtimes import Catalogue
+
+    return Sources(
+        store=MlflowStore,
+        catalogue=Catalogue.load(settings.runtimes_dir),
+        cache=BuildCache.open(settings.cache_dir),
+        progress=progress,
+    )

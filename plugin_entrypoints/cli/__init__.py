@@ -4,6 +4,7 @@
     options     options that many commands share, and what they are read into
     images      build, rebase, plan, list, inspect, delete
     jobs        job-spec
+    runtimes    runtimes list, runtimes show, runtimes match
     machine     doctor, config, cache list, cache prune
 
 `--help` imports nothing heavy: every command imports the core when it runs.
@@ -21,7 +22,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
-from plugin_entrypoints.cli import images, jobs, machine
+from plugin_entrypoints.cli import images, jobs, machine, runtimes
 
 _INTERRUPTED = 130
 
@@ -36,7 +37,7 @@ def dbimage() -> None:
     """
 
 
-for command in (*images.COMMANDS, *jobs.COMMANDS, *machine.COMMANDS):
+for command in (*images.COMMANDS, *jobs.COMMANDS, *runtimes.COMMANDS, *machine.COMMANDS):
     dbimage.add_command(command)
 
 
