@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dbimage.base_image import BaseImage
+from mlflow_dbimage.layer_prediction import PredictedLayer
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_reference import ModelReference
 from mlflow_dbimage.model_spec import ModelSpec
@@ -22,6 +23,8 @@ class BuildPlan:
     match: RuntimeMatch
     base: BaseImage
     locked: LockedEnv
+    layers: tuple[PredictedLayer, ...]
+    """That would be added to the base; sizes are estimates."""
     pickle_notes: tuple[str, ...]
     """Where what made the model's pickles is not quite what the environment has."""
     work: Path
@@ -54,6 +57,7 @@ class BuildPlan:
             },
             "runtime": self.match.runtime.key if self.match.runtime else None,
             "reasons": list(self.match.reasons),
+            "match": self.match.fit.to_dict() if self.match.fit else None,
             "base": {
                 "reference": self.base.reference,
                 "digest": str(self.base.image.digest),
@@ -73,5 +77,7 @@ class BuildPlan:
                 {"name": each.name, "version": each.version, "manager": "pip", "size": each.size}
                 for each in self.locked.wheels
             ],
+            "layers": [each.to_dict() for each in self.layers],
+            "predicted_size": sum(each.size for each in self.layers),
             "notes": list(self.notes),
         }

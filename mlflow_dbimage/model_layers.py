@@ -29,7 +29,7 @@ _ENVIRONMENT_LINK = IMAGE_PREFIX[1:]
 #: Below this many bytes, uncompressed, a distribution does not get a layer of its own: about 4 MB compressed.
 _LARGE = 12 << 20
 #: A model file of at least this many bytes gets a layer of its own, so that small changes beside it cost little.
-_HEAVY_MODEL_FILE = 200 << 20
+HEAVY_MODEL_FILE = 200 << 20
 _WRITERS = 2
 
 Parents = Mapping[str, tuple[int, int, int]]
@@ -165,8 +165,8 @@ def scoring_entries() -> list[TarEntry]:
 
 def write_model(spec: ModelSpec, style: LayerStyle) -> tuple[AddedLayer, ...]:
     """Write the model's layers: one for each heavy file, then one for the rest."""
-    heavy = [file for file in spec.files if file.size >= _HEAVY_MODEL_FILE]
-    rest = [file for file in spec.files if file.size < _HEAVY_MODEL_FILE]
+    heavy = [file for file in spec.files if file.size >= HEAVY_MODEL_FILE]
+    rest = [file for file in spec.files if file.size < HEAVY_MODEL_FILE]
 
     def entries(chosen: Iterable[object]) -> list[TarEntry]:
         return [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mlflow_dbimage import (
     base_image,
+    layer_prediction,
     locked_env,
     model_image,
     model_layers,
@@ -66,6 +67,7 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
             match=match,
             base=base,
             locked=locked,
+            layers=layer_prediction.predict_layers(locked, spec, request.layers),
             pickle_notes=model_spec.check_pickle(spec, locked),
             work=work,
         )

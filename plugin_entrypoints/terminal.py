@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_MOST_PACKAGES = 12
 
 
 def size(count: int) -> str:
@@ -89,19 +88,24 @@ def deployment(data: Mapping[str, Any]) -> str:
 
 def plan(data: Mapping[str, Any]) -> str:
     """Describe a plan from its JSON form: which model, on which base, with which packages."""
-    model, base, packages = data["model"], data["base"], data["packages"]
+    model, base, packages, match = data["model"], data["base"], data["packages"], data["match"]
     lines = facts(
         (
             ("model", f"{model['uri']} ({size(model['size'])}, MLflow {model['mlflow'] or 'unknown'})"),
             ("runtime", data["runtime"]),
             ("because", "; ".join(data["reasons"])),
+            ("spark_version", match and match["spark_version"]),
+            ("support", match and support(match["end_of_support"], match["days_left"])),
+            ("pins", match and ", ".join(f"{count} {agreement}" for agreement, count in match["counts"].items())),
             ("base", f"{base['reference']} ({base['system']}, glibc {base['glibc']}, {size(base['size'])})"),
             ("python", f"{data['python']} for {data['platform']}"),
             ("packages", _package_counts(packages)),
             ("lock", data["lock"]),
+            ("adds", f"about {size(data['predicted_size'])} in {len(data['layers'])} layers, by an estimate"),
         )
     )
-    return lines + "\n\n" + _largest(packages) + notes(data["notes"])
+    differing = [each for each in match["pins"] if each["agreement"] in ("changed", "missing")] if match else []
+    return f"{lines}{pins(differing)}\n\n{_predicted(data['layers'])}{notes(data['notes'])}"
 
 
 def support(ended: str | None, days_left: int | None) -> str:
@@ -174,12 +178,6 @@ def _package_counts(packages: Sequence[Mapping[str, Any]]) -> str:
     return f"{conda} of conda, {len(packages) - conda} of pip, {total} to download at most"
 
 
-def _largest(packages: Sequence[Mapping[str, Any]]) -> str:
-    ordered = sorted(packages, key=lambda each: (-(each["size"] or 0), each["name"]))
-    rows = [
-        (each["name"], each["version"], each["manager"], size(each["size"] or 0))
-        for each in ordered[:_MOST_PACKAGES]
-    ]
-    text = table(rows, ("package", "version", "from", "size"))
-    left = len(ordered) - len(rows)
-    return f"{text}\n... and {left} more" if left else text
+def _predicted(layers: Sequence[Mapping[str, Any]]) -> str:
+    rows = [(each["title"], each["packages"] or None, size(each["size"])) for each in layers]
+    return table(rows, ("layer", "packages", "about"))

@@ -182,7 +182,7 @@ class Catalogue:
         try:
             content = safe_yaml.load(data)
             lines = content["dependencies"]  # type: ignore[index]  # what is no table is told below
-            pairs = (line.split("=") for line in lines if isinstance(line, str))
+            pairs = (line.split("=") for line in lines if isinstance(line, str) and "=" in line)
             return {name: version for name, version, *_ in pairs}
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(

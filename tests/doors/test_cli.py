@@ -227,8 +227,21 @@ class TestForReal:
         planned = json.loads(done.stdout)
         names = {each["name"] for each in planned["packages"]}
         assert {"python", "mlflow-skinny"} <= names
+        assert planned["match"] is None  # a base image is named, and no runtime
+        assert planned["predicted_size"] == sum(each["size"] for each in planned["layers"])
         assert not (tmp_path / "images").exists()
         assert "python" in dbimage("plan", models("pyfunc-rules"), "-q", "-t", images).stdout
+
+    def test_plan_says_how_the_runtime_fits_and_what_it_would_add(self, images, models):
+        arguments = ("plan", models("pyfunc-rules"), "-q", "-t", images, "-C", "runtime=15.4-lts-ml")
+        planned = json.loads(dbimage(*arguments, "--json").stdout)
+        assert (planned["runtime"], planned["match"]["spark_version"]) == ("15.4-lts-ml", "15.4.x-scala2.12")
+        assert planned["match"]["counts"] == {"same": 0, "compatible": 0, "changed": 3, "missing": 0}
+        assert [each["kind"] for each in planned["layers"][-2:]] == ["scoring", "model"]
+        text = dbimage(*arguments).stdout
+        assert "pandas         ==3.1.1    1.5.3    changed" in text
+        assert "by an estimate" in text
+        assert "note: clusters of `15.4-lts-ml` take no container images" in text
 
     def test_dry_run_is_a_plan(self, images, models, tmp_path):
         done = dbimage(
