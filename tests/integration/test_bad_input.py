@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,28 @@ def test_a_runtime_that_does_not_exist_names_the_nearest(bench: Bench) -> None:
     assert (exit_code, code) == (4, "unknown-runtime")
     assert "15.4-lst" in message
     assert "15.4-lts" in message + hint
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("15.4-lts.yml", "packages:", "packages: {", "at line"),
+        ("15.4-lts.yml", "python: '3.11.11'", "python: newest", "`python` does not begin with a version"),
+        ("15.4-lts.yml", "delta:", "dleta:", "`dleta` is no known field"),
+        ("15.4.yml", "", "", "is another name of `15.4-lts`"),
+    ],
+)
+def test_a_folder_of_runtimes_that_is_broken(
+    bench: Bench, tmp_path: Path, name: str, old: str, new: str, says: str
+) -> None:
+    ours = Path(str(files("mlflow_dbimage.runtimes"))) / "data" / "runtimes" / "15.4-lts.yml"
+    (tmp_path / name).write_text(ours.read_text().replace(old, new, 1))
+    with nothing_changes(bench, tmp_path):
+        done = bench.build("new", "-C", "runtime=15.4-lts", DBIMAGE_RUNTIMES_DIR=str(tmp_path))
+    exit_code, code, message, _ = error_of(done)
+    assert (exit_code, code) == (3, "bad-config-file")
+    assert says in message
+    assert str(tmp_path / name) in message
 
 
 @pytest.fixture(scope="module")
