@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
@@ -135,6 +136,20 @@ def read_referrers(index: bytes) -> tuple[Referrer, ...]:
         )
         for each, artifact_type in described
     )
+
+
+def first_content(manifest: bytes, referrer: Referrer) -> Descriptor:
+    """Return the first blob that an artifact's manifest points to.
+
+    Raises:
+        InputError: `base-invalid`, there is none.
+    """
+    try:
+        return contents_of(manifest)[0]
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            "base-invalid", f"the artifact {referrer.digest} ({referrer.artifact_type}) has no content"
+        ) from error
 
 
 def contents_of(manifest: bytes) -> tuple[Descriptor, ...]:

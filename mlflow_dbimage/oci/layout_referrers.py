@@ -5,9 +5,18 @@ Source: OCI distribution specification 1.1, "Referrers Tag Schema"; the image la
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.artifact import Artifact, Referrer, read_referrers, referrers_index, referrers_tag
-from mlflow_dbimage.oci.descriptor import OCI_INDEX, Descriptor
+from mlflow_dbimage.oci.artifact import (
+    Artifact,
+    Referrer,
+    first_content,
+    read_referrers,
+    referrers_index,
+    referrers_tag,
+)
+from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.layout import Layout
 
@@ -44,6 +53,25 @@ class LayoutReferrers:
         self._layout.write_blobs((*artifact.blobs, artifact.manifest, index))
         self._layout.set_tags({tag: Descriptor(media_type=OCI_INDEX, digest=Digest.of(index), size=len(index))})
 
-    def manifest(self, referrer: Referrer) -> bytes:
-        """Read the manifest of an artifact."""
-        return self._layout.read(referrer.descriptor)
+    def content(self, referrer: Referrer) -> bytes:
+        """Read the first blob of an artifact.
+
+        Raises:
+            InputError: `base-invalid`, it has none.
+        """
+        return self._layout.read(first_content(self._layout.read(referrer.descriptor), referrer))
+
+    def put_tagged(self, tag: str, manifest: bytes, blobs: Iterable[bytes]) -> None:
+        """Store a manifest of a form of its own under a tag, after its blobs."""
+        self._layout.write_blobs((*blobs, manifest))
+        descriptor = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(manifest), size=len(manifest))
+        self._layout.set_tags({tag: descriptor})
+
+    def tagged(self, tag: str) -> bytes | None:
+        """Read a manifest by its tag; None where there is none."""
+        noted = self._layout.tags().get(tag)
+        return None if noted is None else self._layout.read(noted)
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Read a small blob."""
+        return self._layout.read(descriptor)

@@ -7,20 +7,23 @@ Tag Schema": where a registry keeps no list, a tag named for the image's digest 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.oci.artifact import (
     Artifact,
     Referrer,
+    first_content,
     read_referrers,
     referrers_index,
     referrers_tag,
 )
-from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST
+from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.registry_auth import Access
 from mlflow_dbimage.oci.registry_transport import Call
+from mlflow_dbimage.oci.tombstone import is_tombstone
 
 _TRIES = 5
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next\b')
@@ -63,9 +66,32 @@ class RepositoryReferrers:
         if not listed:
             self._note(artifact.subject.digest, artifact.referrer)
 
-    def manifest(self, referrer: Referrer) -> bytes:
-        """Fetch the manifest of an artifact."""
-        return self._repository.resolve(str(referrer.digest))[1]
+    def content(self, referrer: Referrer) -> bytes:
+        """Fetch the first blob of an artifact.
+
+        Raises:
+            InputError: `base-invalid`, it has none, or what it has is too large.
+        """
+        return self._repository.blob(first_content(self._repository.resolve(str(referrer.digest))[1], referrer))
+
+    def put_tagged(self, tag: str, manifest: bytes, blobs: Iterable[bytes]) -> None:
+        """Store a manifest of a form of its own under a tag, after its blobs."""
+        for blob in blobs:
+            self._repository.put_blob(blob)
+        self._repository.put_manifest(tag, manifest, OCI_MANIFEST)
+
+    def tagged(self, tag: str) -> bytes | None:
+        """Fetch a manifest by its tag; None where there is none."""
+        try:
+            return self._repository.resolve(tag)[1]
+        except InputError as error:
+            if error.code == "base-not-found":
+                return None
+            raise
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Fetch a small blob."""
+        return self._repository.blob(descriptor)
 
     def _told(self, subject: Digest) -> tuple[Referrer, ...] | None:
         """Ask the registry; None where it keeps no list."""
@@ -89,13 +115,8 @@ class RepositoryReferrers:
 
     def _noted(self, subject: Digest) -> tuple[Referrer, ...]:
         """Read the list that clients keep."""
-        try:
-            descriptor, index = self._repository.resolve(referrers_tag(subject))
-        except InputError as error:
-            if error.code == "base-not-found":
-                return ()
-            raise
-        return self._read(index, subject) if descriptor.media_type == OCI_INDEX else ()
+        index = self.tagged(referrers_tag(subject))
+        return () if index is None or is_tombstone(index) else self._read(index, subject)
 
     def _note(self, subject: Digest, referrer: Referrer) -> None:
         # Registries do not compare before they write: another client may have written in between.

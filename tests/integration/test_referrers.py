@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.artifact import Artifact, contents_of, referrers_tag
+from mlflow_dbimage.oci.artifact import Artifact, referrers_tag
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.layout_referrers import LayoutReferrers
@@ -50,10 +50,8 @@ def test_a_layout_lists_what_refers_to_an_image(tmp_path: Path) -> None:
     assert {each.artifact_type for each in found} == {each.artifact_type for each in made}
     assert len(found) == 2
     assert there.list(other.digest) == ()
-    manifest = there.manifest(found[0])
-    (content,) = contents_of(manifest)
-    assert layout.read(content) in (b"1", b"2")
-    assert json.loads(manifest)["subject"]["digest"] == str(image.digest)
+    assert {there.content(each) for each in found} == {b"1", b"2"}
+    assert json.loads(layout.read(found[0].descriptor))["subject"]["digest"] == str(image.digest)
 
 
 def test_what_is_attached_outlives_the_collection_of_garbage(tmp_path: Path, monkeypatch) -> None:
@@ -65,8 +63,18 @@ def test_what_is_attached_outlives_the_collection_of_garbage(tmp_path: Path, mon
     LayoutReferrers(layout).attach(artifact(image, "sbom", b"content"))
     layout.garbage_collect()
     (found,) = LayoutReferrers(layout).list(image.digest)
-    (content,) = contents_of(LayoutReferrers(layout).manifest(found))
-    assert layout.read(content) == b"content"
+    assert LayoutReferrers(layout).content(found) == b"content"
+
+
+def test_an_artifact_without_content_is_told_of(tmp_path: Path) -> None:
+    image = small_image(tmp_path / "a")
+    layout = Layout(tmp_path / "layout")
+    layout.write_image(image)
+    empty = Artifact(artifact_type="application/vnd.example", contents=(), subject=image.descriptor)
+    LayoutReferrers(layout).attach(empty)
+    (found,) = LayoutReferrers(layout).list(image.digest)
+    with pytest.raises(InputError, match="has no content"):
+        LayoutReferrers(layout).content(found)
 
 
 def test_a_damaged_list_of_a_layout_is_told_of(tmp_path: Path) -> None:
@@ -94,9 +102,26 @@ def test_a_registry_without_lists_keeps_them_under_a_tag(running: RunningRegistr
         "application/vnd.example.report",
     }
     assert {each.annotations["org.opencontainers.image.title"] for each in found} == {"sbom", "report"}
-    contents = {repository.blob(contents_of(there.manifest(each))[0]) for each in found}
-    assert contents == {b"sbom", b"report"}
+    assert {there.content(each) for each in found} == {b"sbom", b"report"}
     assert repository.tags() == (referrers_tag(image.digest),)
+
+
+@pytest.mark.registry
+def test_a_manifest_of_another_form_lies_under_a_tag(running: RunningRegistry, tmp_path: Path) -> None:
+    image, other = small_image(tmp_path / "a"), small_image(tmp_path / "b", layers=1, seed="other")
+    registry = Registry(running.host)
+    layout = Layout(tmp_path / "layout")
+    layout.write_image(image)
+    there = RepositoryReferrers(registry, Repository(registry, "team/tagged"))
+    blobs = [other.config]
+    for layer in other.layers:
+        with layer.open() as stream:
+            blobs.append(stream.read())
+    for store in (LayoutReferrers(layout), there):
+        assert store.tagged("sha256-0.sig") is None
+        store.put_tagged("sha256-0.sig", other.manifest, blobs)
+        assert store.tagged("sha256-0.sig") == other.manifest
+        assert store.blob(other.config_descriptor) == other.config
 
 
 @pytest.mark.registry
