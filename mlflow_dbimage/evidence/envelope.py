@@ -12,9 +12,12 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
+from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
 
 MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -77,6 +80,23 @@ def sign(payload_type: str, payload: bytes, key: SigningKey) -> Envelope:
     """
     signature = key.sign(pre_authentication_encoding(payload_type, payload))
     return Envelope(payload_type=payload_type, payload=payload, signatures=((key_id(key.public_pem), signature),))
+
+
+def attestations_tag(image: Digest) -> str:
+    """Return the tag under which cosign looks for an image's attestations."""
+    return f"sha256-{image.hex}.att"
+
+
+def to_manifest(attestations: Iterable[tuple[str, Envelope]]) -> TaggedManifest:
+    """Return what is stored under that tag.
+
+    Args:
+        attestations: The predicate type of each statement, and its envelope.
+    """
+    return tagged_manifest(
+        (MEDIA_TYPE, envelope.to_bytes(), {"dev.cosignproject.cosign/signature": "", "predicateType": kind})
+        for kind, envelope in attestations
+    )
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:

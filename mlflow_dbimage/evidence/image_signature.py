@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
-from mlflow_dbimage.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor
+from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
+from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
 
@@ -57,19 +58,6 @@ class ImageSignature:
             return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureManifest:
-    """The manifest under which an image's signatures lie, and its blobs."""
-
-    manifest: bytes
-    blobs: tuple[bytes, ...]
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """Of the manifest."""
-        return Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(self.manifest), size=len(self.manifest))
-
-
 def sign(image: Digest, reference: str, key: SigningKey) -> ImageSignature:
     """Sign an image.
 
@@ -98,29 +86,12 @@ def signature_tag(image: Digest) -> str:
     return f"sha256-{image.hex}.sig"
 
 
-def to_manifest(signatures: Iterable[ImageSignature]) -> SignatureManifest:
+def to_manifest(signatures: Iterable[ImageSignature]) -> TaggedManifest:
     """Return what is stored under the tag."""
-    kept = tuple(signatures)
-    diff_ids = [str(Digest.of(each.payload)) for each in kept]
-    config = canonical_json(
-        {"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    return tagged_manifest(
+        (PAYLOAD_TYPE, each.payload, {SIGNATURE_ANNOTATION: base64.b64encode(each.signature).decode()})
+        for each in signatures
     )
-    layers = [
-        Descriptor(
-            media_type=PAYLOAD_TYPE,
-            digest=Digest.of(each.payload),
-            size=len(each.payload),
-            annotations={SIGNATURE_ANNOTATION: base64.b64encode(each.signature).decode()},
-        ).to_dict()
-        for each in kept
-    ]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": Descriptor(media_type=OCI_CONFIG, digest=Digest.of(config), size=len(config)).to_dict(),
-        "layers": layers,
-    }
-    return SignatureManifest(manifest=canonical_json(manifest), blobs=(config, *(each.payload for each in kept)))
 
 
 def signatures_of(manifest: bytes) -> tuple[tuple[Descriptor, bytes], ...]:

@@ -7,6 +7,7 @@ Source: OCI image specification 1.1, manifest.md, "Guidelines for Artifact Usage
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
+
+_TAG_OF_DIGEST = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 
 EMPTY = b"{}"
 EMPTY_DESCRIPTOR = Descriptor(
@@ -104,9 +107,9 @@ def referrers_tag(subject: Digest) -> str:
     return f"sha256-{subject.hex}"
 
 
-def is_referrers_tag(tag: str) -> bool:
-    """Whether a tag is that of a list of referrers."""
-    return tag.startswith("sha256-") and len(tag) == len("sha256-") + 64
+def is_tag_of_digest(tag: str) -> bool:
+    """Whether a tag names a digest, as that of a list of referrers and those of signatures (`.sig`, `.att`) do."""
+    return _TAG_OF_DIGEST.fullmatch(tag) is not None
 
 
 def referrers_index(referrers: Iterable[Referrer]) -> bytes:

@@ -71,7 +71,6 @@ def test_a_manifest_lists_signatures_and_has_all_its_blobs(keys: tuple[Path, Pat
         for descriptor, signature in signatures_of(stored.manifest)
     ]
     assert read == made
-    assert stored.descriptor.digest == Digest.of(stored.manifest)
 
 
 @pytest.mark.parametrize("manifest", [b"", b"{}", b'{"layers": [{}]}', b'{"layers": 1}'])

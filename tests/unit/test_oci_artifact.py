@@ -13,7 +13,7 @@ from mlflow_dbimage.oci.artifact import (
     Artifact,
     Referrer,
     contents_of,
-    is_referrers_tag,
+    is_tag_of_digest,
     read_referrers,
     referrers_index,
     referrers_tag,
@@ -93,6 +93,7 @@ def test_what_is_no_manifest_is_refused(manifest: bytes) -> None:
 def test_the_tag_of_a_list_is_known() -> None:
     tag = referrers_tag(SUBJECT.digest)
     assert tag == "sha256-" + SUBJECT.digest.hex
-    assert is_referrers_tag(tag)
-    assert not is_referrers_tag("sha256-abc")
-    assert not is_referrers_tag("v3-0123456789ab")
+    assert is_tag_of_digest(tag)
+    assert is_tag_of_digest(f"{tag}.sig")
+    assert not is_tag_of_digest("sha256-abc")
+    assert not is_tag_of_digest("v3-0123456789ab")
