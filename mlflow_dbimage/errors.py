@@ -41,6 +41,7 @@ CODES: dict[str, str] = {
     "model-pickle-mismatch": "the environment lacks the Python or cloudpickle that made the model's pickle",
     "environment-file-invalid": "an environment file cannot be understood",
     "already-deployed": "a deployment of that name exists",
+    "no-evidence": "the image has no bill of materials, statement or signature of that kind",
     "not-deployed": "no deployment of that name exists",
     "base-not-found": "the base image does not exist",
     "base-invalid": "the base image cannot be read",

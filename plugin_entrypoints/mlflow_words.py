@@ -16,6 +16,7 @@ from mlflow_dbimage.errors import DbimageError
 _CODES = {
     "already-deployed": databricks_pb2.RESOURCE_ALREADY_EXISTS,
     "not-deployed": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
+    "no-evidence": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
     "model-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
     "base-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
 }

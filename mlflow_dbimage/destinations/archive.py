@@ -14,6 +14,7 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.docker_archive import archive_names, read_archive, write_archive
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 
 
@@ -89,6 +90,10 @@ class ArchiveDestination:
         except OSError as error:
             raise ServiceError("disk-failed", f"cannot write `{self._path}`: {error.strerror}") from error
         return deployment_of(name, f"docker-archive:{self._path}", image, tags)
+
+    def beside(self, name: str) -> ReferrerStore | None:
+        """An archive holds an image alone."""
+        return None
 
     def delete(self, name: str) -> bool:
         """Delete the file, if it holds that deployment."""

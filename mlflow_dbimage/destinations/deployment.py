@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.oci.artifact import is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 
 _UNIQUE_TAG = re.compile(r"(?:(?P<name>.+)-)?(?P<version>v[0-9]+|local)-(?P<digest>[0-9a-f]{12})")
@@ -88,6 +90,9 @@ class Destination(Protocol):
     def delete(self, name: str) -> bool:
         """Take the name away, and say whether there was one. Images that others may use stay."""
 
+    def beside(self, name: str) -> ReferrerStore | None:
+        """Return where what refers to the images of a deployment is kept; None where the medium keeps no such."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagScheme:
@@ -125,7 +130,7 @@ class TagScheme:
     def of_name(self, name: str, tags: Iterable[str]) -> tuple[str, ...]:
         """Return those of `tags` that belong to a deployment."""
         if not self.named:
-            return tuple(sorted(tags))
+            return tuple(sorted(tag for tag in tags if not is_tag_of_digest(tag)))
         versions = re.compile(re.escape(name) + r"-(v[0-9]+|local)(-[0-9a-f]{12})?")
         return tuple(sorted(tag for tag in tags if tag == name or versions.fullmatch(tag)))
 
@@ -152,6 +157,14 @@ def immutable_reference(deployment: Deployment) -> str:
     own = (tag for tag in deployment.tags if _UNIQUE_TAG.fullmatch(tag) and tag.endswith(f"-{short}"))
     tag = next(own, None)
     return deployment.reference if tag is None else f"{repository}:{tag}"
+
+
+def tags_beside(gone: Iterable[Digest], tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of what lies beside images that nothing names any more."""
+    digits = {digest.hex for digest in gone}
+    return tuple(
+        sorted(tag for tag in tags if is_tag_of_digest(tag) and tag.split("-")[1].split(".")[0] in digits)
+    )
 
 
 def version_tag(version: str | None) -> str:

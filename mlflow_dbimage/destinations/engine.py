@@ -15,6 +15,7 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.docker_archive import read_archive
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 
 
@@ -118,6 +119,10 @@ class EngineDestination:
         deployment = self.deployment(name)
         assert deployment is not None, "it was tagged just now"
         return deployment
+
+    def beside(self, name: str) -> ReferrerStore | None:
+        """An engine keeps nothing beside its images."""
+        return None
 
     def delete(self, name: str) -> bool:
         """Take all names of a deployment away."""

@@ -6,12 +6,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
+from mlflow_dbimage.destinations.deployment import (
+    Deployment,
+    TagScheme,
+    Written,
+    deployment_of,
+    tags_beside,
+)
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci.artifact import is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.oci.layout_referrers import LayoutReferrers
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 
 
@@ -69,11 +78,18 @@ class LayoutDestination:
         self._layout.set_tags(dict.fromkeys(tags, image.descriptor))
         return deployment_of(name, f"oci:{self._path}:{tags[-1]}", image, tags)
 
+    def beside(self, name: str) -> ReferrerStore | None:
+        """Return what lies beside the layout's images."""
+        return LayoutReferrers(self._layout)
+
     def delete(self, name: str) -> bool:
         """Remove the tags of a deployment, and the blobs that nothing else needs."""
-        tags = self._scheme.of_name(name, self._layout.tags())
+        present = self._layout.tags()
+        tags = self._scheme.of_name(name, present)
         if not tags:
             return False
-        self._layout.set_tags(dict.fromkeys(tags))
+        kept = {present[tag].digest for tag in present if tag not in tags and not is_tag_of_digest(tag)}
+        beside = tags_beside({present[tag].digest for tag in tags} - kept, present)
+        self._layout.set_tags(dict.fromkeys((*tags, *beside)))
         self._layout.garbage_collect()
         return True

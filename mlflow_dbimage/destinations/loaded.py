@@ -10,6 +10,7 @@ from mlflow_dbimage.destinations.engine import EngineDestination
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 
 
@@ -51,6 +52,10 @@ class LoadedDestination:
         """Name it in the engine, then where it is kept."""
         self._engine.set_name(name, image, record)
         return self._kept.set_name(name, image, record)
+
+    def beside(self, name: str) -> ReferrerStore | None:
+        """Return what lies beside the images that are kept."""
+        return self._kept.beside(name)
 
     def delete(self, name: str) -> bool:
         """Take the name away in both."""

@@ -6,13 +6,21 @@ import json
 from collections.abc import Iterable
 
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
+from mlflow_dbimage.destinations.deployment import (
+    Deployment,
+    TagScheme,
+    Written,
+    deployment_of,
+    tags_beside,
+)
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.artifact import Artifact
+from mlflow_dbimage.oci.artifact import Artifact, is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry, Repository
+from mlflow_dbimage.oci.registry_referrers import RepositoryReferrers
 from mlflow_dbimage.oci.tombstone import is_tombstone
 from mlflow_dbimage.progress import Progress
 
@@ -92,11 +100,20 @@ class RegistryDestination:
         repository = self._repository(name)
         if self.deployment(name) is None:
             return False
-        tags = self._scheme.of_name(name, repository.tags())
+        present = repository.tags()
+        tags = self._scheme.of_name(name, present)
+        others = [tag for tag in present if tag not in tags and not is_tag_of_digest(tag)]
+        gone = _digests(repository, tags) - _digests(repository, others)
         for tag in sorted(tags, key=lambda tag: tag != self._scheme.current(name)):
+            repository.delete_tag(tag)
+        for tag in tags_beside(gone, present):
             repository.delete_tag(tag)
         self._note_name(name, present=False)
         return True
+
+    def beside(self, name: str) -> ReferrerStore | None:
+        """Return what lies beside images in the deployment's repository."""
+        return RepositoryReferrers(self._registry, self._repository(name))
 
     def _repository(self, name: str) -> Repository:
         path = self._template.format(prefix=self._prefix, name=name.replace(".", "/"))
@@ -141,3 +158,7 @@ class RegistryDestination:
         annotations = {"dev.dbimage.names": json.dumps(sorted(changed))}
         listed = Artifact(artifact_type=_INDEX_TYPE, contents=(), annotations=annotations)
         self._index().put_artifact(_INDEX_TAG, listed)
+
+
+def _digests(repository: Repository, tags: Iterable[str]) -> set[Digest]:
+    return {repository.resolve(tag)[0].digest for tag in tags}

@@ -1,0 +1,171 @@
+"""What is attached to an image to prove it, and how it is read back: bill of materials, statements, signatures.
+
+All of it refers to the image's digest, and is attached before the image gets its name. Signed, a statement lies in
+an envelope; the image's own signature and the envelopes also lie where cosign looks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mlflow_dbimage import provenance
+from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.evidence import bill_of_materials, envelope, image_signature, statement
+from mlflow_dbimage.evidence.envelope import Envelope
+from mlflow_dbimage.evidence.image_signature import ImageSignature
+from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
+from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.oci.artifact import Artifact, Referrer
+from mlflow_dbimage.oci.descriptor import Descriptor
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
+
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+
+Kind = Literal["sbom", "provenance", "report"]
+
+_PREDICATES: dict[Kind, str] = {"provenance": provenance.PREDICATE_TYPE, "report": TEST_RESULT}
+_TITLE = "org.opencontainers.image.title"
+_TITLES: dict[str, str] = {
+    bill_of_materials.CYCLONEDX_TYPE: "sbom.cdx.json",
+    bill_of_materials.SPDX_TYPE: "sbom.spdx.json",
+    provenance.PREDICATE_TYPE: "provenance.json",
+    TEST_RESULT: "report.json",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What there is to attach to an image."""
+
+    image: Descriptor
+    """Of its manifest."""
+    reference: str
+    """Its repository, as people call it."""
+    bills: tuple[tuple[str, bytes], ...]
+    """Media type and bytes of each bill of materials."""
+    statements: tuple[Statement, ...]
+
+
+def attach(evidence: Evidence, store: ReferrerStore, key: SigningKey | None) -> None:
+    """Attach all of it; equal evidence attached again changes nothing, unless it is signed anew.
+
+    Raises:
+        ServiceError: The registry or the service of the key failed.
+    """
+    for media_type, bill in evidence.bills:
+        store.attach(_artifact(evidence.image, media_type, bill, {_TITLE: _TITLES[media_type]}))
+    signed: list[tuple[str, Envelope]] = []
+    for each in evidence.statements:
+        annotations = {
+            _TITLE: _TITLES.get(each.predicate_type, "statement.json"),
+            statement.PREDICATE_ANNOTATION: each.predicate_type,
+        }
+        if key is None:
+            store.attach(_artifact(evidence.image, statement.MEDIA_TYPE, each.to_bytes(), annotations))
+        else:
+            made = envelope.sign(statement.MEDIA_TYPE, each.to_bytes(), key)
+            signed.append((each.predicate_type, made))
+            store.attach(_artifact(evidence.image, envelope.MEDIA_TYPE, made.to_bytes(), annotations))
+    if key is not None:
+        _put_where_cosign_looks(evidence, signed, store, key)
+
+
+def bill(store: ReferrerStore, image: Digest, media_type: str = bill_of_materials.CYCLONEDX_TYPE) -> bytes:
+    """Read the bill of materials of an image.
+
+    Raises:
+        InputError: `no-evidence`.
+    """
+    found = [each for each in store.list(image) if each.artifact_type == media_type]
+    if not found:
+        raise _nothing("bill of materials", image)
+    return store.content(_one(found))
+
+
+def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None) -> Statement:
+    """Read a statement about an image.
+
+    Args:
+        store: Where the image is.
+        image: Its digest.
+        kind: `provenance` or `report`.
+        key: Who must have signed it; None takes an unsigned one too.
+
+    Raises:
+        InputError: `no-evidence`, there is none, or none that the key signed.
+    """
+    wanted = _PREDICATES[kind]
+    for referrer in _signed_first(store.list(image)):
+        if referrer.annotations.get(statement.PREDICATE_ANNOTATION) != wanted:
+            continue
+        found = _opened(store.content(referrer), key)
+        if found is not None and (found.subject, found.predicate_type) == (image, wanted):
+            return found
+    raise _nothing(kind if key is None else f"{kind} that is signed by the key", image)
+
+
+def is_signed(store: ReferrerStore, image: Digest, key: VerifyingKey) -> bool:
+    """Whether a signature of the image, where cosign looks for it, is that key's."""
+    manifest = store.tagged(image_signature.signature_tag(image))
+    if manifest is None:
+        return False
+    try:
+        listed = image_signature.signatures_of(manifest)
+    except ValueError:
+        return False
+    made = (ImageSignature(payload=store.blob(payload), signature=signature) for payload, signature in listed)
+    return any(each.verified_by(key, image) for each in made)
+
+
+def _artifact(image: Descriptor, media_type: str, data: bytes, annotations: dict[str, str]) -> Artifact:
+    return Artifact(
+        artifact_type=media_type, contents=((media_type, data),), subject=image, annotations=annotations
+    )
+
+
+def _put_where_cosign_looks(
+    evidence: Evidence, signed: Sequence[tuple[str, Envelope]], store: ReferrerStore, key: SigningKey
+) -> None:
+    digest = evidence.image.digest
+    attested = envelope.to_manifest(signed)
+    store.put_tagged(envelope.attestations_tag(digest), attested.manifest, attested.blobs)
+    made = image_signature.to_manifest([image_signature.sign(digest, evidence.reference, key)])
+    store.put_tagged(image_signature.signature_tag(digest), made.manifest, made.blobs)
+
+
+def _opened(content: bytes, key: VerifyingKey | None) -> Statement | None:
+    """Return the statement of an artifact, from its envelope where it has one; None where it does not hold."""
+    try:
+        if key is None:
+            return Statement.from_bytes(_payload(content))
+        sealed = Envelope.from_bytes(content)
+        return Statement.from_bytes(sealed.payload) if sealed.verified_by(key) else None
+    except ValueError:
+        return None
+
+
+def _payload(content: bytes) -> bytes:
+    try:
+        return Envelope.from_bytes(content).payload
+    except ValueError:
+        return content
+
+
+def _signed_first(referrers: Sequence[Referrer]) -> Sequence[Referrer]:
+    """Of two, the one in an envelope says more."""
+    return sorted(referrers, key=lambda each: each.artifact_type != envelope.MEDIA_TYPE)
+
+
+def _one(referrers: Sequence[Referrer]) -> Referrer:
+    return min(referrers, key=lambda each: str(each.digest))
+
+
+def _nothing(what: str, image: Digest) -> InputError:
+    return InputError(
+        "no-evidence",
+        f"the image {image} has no {what}",
+        hint="build it again with this version; Docker engines and archives keep no evidence",
+    )

@@ -1,0 +1,32 @@
+"""Where what lies beside images is kept, whatever the medium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from mlflow_dbimage.oci.artifact import Artifact, Referrer
+from mlflow_dbimage.oci.descriptor import Descriptor
+from mlflow_dbimage.oci.digest import Digest
+
+
+class ReferrerStore(Protocol):
+    """Keeps artifacts that refer to images, and manifests under tags of their own."""
+
+    def list(self, subject: Digest) -> tuple[Referrer, ...]:
+        """List what refers to a manifest."""
+
+    def attach(self, artifact: Artifact) -> None:
+        """Store an artifact and list it under its subject."""
+
+    def content(self, referrer: Referrer) -> bytes:
+        """Read the first blob of an artifact."""
+
+    def put_tagged(self, tag: str, manifest: bytes, blobs: Iterable[bytes]) -> None:
+        """Store a manifest under a tag, after its blobs."""
+
+    def tagged(self, tag: str) -> bytes | None:
+        """Read a manifest by its tag; None where there is none."""
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """Read a small blob."""
