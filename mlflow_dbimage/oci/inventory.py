@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.compression import damage_of, open_decompressed
-from mlflow_dbimage.oci.image import Image, Layer
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.layer_members import visit
 from mlflow_dbimage.oci.tar import Owner
-from mlflow_dbimage.oci.verified import DigestingStream
 
 _GLIBC = re.compile(rb"GNU C Library [^\n]*?version (\d+\.\d+)")
-_LIBC = re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?libc(?:\.so\.6|-\d+\.\d+\.so)")
-_OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
+#: Where glibc may lie, and where a system says what it is, first the one that counts.
+LIBC = re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?libc(?:\.so\.6|-\d+\.\d+\.so)")
+OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 # Where layers of ours may write; elsewhere only the top of the tree can matter to us.
 _WATCHED = ("opt/", "databricks/")
 _SHALLOW, _DEEP = 2, 4
-_OPAQUE = ".wh..wh..opq"
-_WHITEOUT = ".wh."
 _MOST_TEXT = 1 << 16
 _MOST_LIBC = 64 << 20
 
@@ -115,81 +112,66 @@ def read_inventory(image: Image) -> Inventory:
     """
     seen = _Seen()
     for layer in image.layers:
-        _read_layer(layer, seen)
-    text = next((seen.texts[path] for path in _OS_RELEASE if path in seen.texts), "")
+        own = _Seen()
+        visit(layer, _Look(own, seen))
+        own.put_on(seen)
+    text = next((seen.texts[path] for path in OS_RELEASE if path in seen.texts), "")
     return Inventory(
         glibc=max(seen.glibc.values(), key=_as_numbers, default=None),
-        os_release=_parsed(text),
+        os_release=read_os_release(text),
         directories=seen.directories,
         symlinks=seen.symlinks,
     )
 
 
-def _read_layer(layer: Layer, lower: _Seen) -> None:
-    # Whiteouts speak of the layers below alone, wherever they stand among their siblings.
-    what = f"the layer {layer.descriptor.digest} of the base image"
-    seen = _Seen()
-    with damage_of(what), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                _look_at(archive, member, seen, lower)
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-        plain.drain()
-    if plain.digest != layer.diff_id:
-        raise InputError("base-invalid", f"{what} has the diff ID {plain.digest}, not {layer.diff_id}")
-    seen.put_on(lower)
+class _Look:
+    """Puts what a layer shows into `seen`, and takes what it hides from the layers below."""
+
+    def __init__(self, seen: _Seen, lower: _Seen) -> None:
+        self._seen = seen
+        self._lower = lower
+
+    def hide(self, path: str) -> None:
+        self._lower.forget(path)
+
+    def hide_inside(self, folder: str) -> None:
+        self._lower.forget_inside(folder)
+
+    def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        if member.isdir():
+            if path.count("/") < (_DEEP if path.startswith(_WATCHED) else _SHALLOW):
+                self._seen.put(self._seen.directories, path, (member.mode & 0o7777, member.uid, member.gid))
+            self._lower.forget_files(path)
+        else:
+            self._lower.forget(path)
+            self._seen.forget(path)
+            self._see_file(path, member, read)
+
+    def _see_file(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        seen = self._seen
+        if member.issym() and "/" not in path:
+            seen.put(seen.symlinks, path, member.linkname)
+        if not member.isreg():
+            return
+        if path in OS_RELEASE and member.size <= _MOST_TEXT:
+            seen.put(seen.texts, path, read().decode(errors="replace"))
+        elif LIBC.fullmatch(path) and member.size <= _MOST_LIBC:
+            found = glibc_version(read())
+            if found is not None:
+                seen.put(seen.glibc, path, found)
 
 
-def _look_at(archive: tarfile.TarFile, member: tarfile.TarInfo, seen: _Seen, lower: _Seen) -> None:
-    path = _safe(member.name)
-    folder, slash, name = path.rpartition("/")
-    if path == "":
-        return
-    if name == _OPAQUE:
-        lower.forget_inside(folder)
-    elif name.startswith(_WHITEOUT):
-        lower.forget(f"{folder}{slash}{name[len(_WHITEOUT) :]}")
-    elif member.isdir():
-        if path.count("/") < (_DEEP if path.startswith(_WATCHED) else _SHALLOW):
-            seen.put(seen.directories, path, (member.mode & 0o7777, member.uid, member.gid))
-        lower.forget_files(path)
-    else:
-        lower.forget(path)
-        seen.forget(path)
-        _look_at_file(archive, member, path, seen)
+def glibc_version(library: bytes) -> str | None:
+    """Read the version of glibc, such as `2.36`, from its library; None from another one."""
+    found = _GLIBC.search(library)
+    return None if found is None else found.group(1).decode()
 
 
-def _look_at_file(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, seen: _Seen) -> None:
-    if member.issym() and "/" not in path:
-        seen.put(seen.symlinks, path, member.linkname)
-    if not member.isreg():
-        return
-    if path in _OS_RELEASE and member.size <= _MOST_TEXT:
-        seen.put(seen.texts, path, _content(archive, member).decode(errors="replace"))
-    elif _LIBC.fullmatch(path) and member.size <= _MOST_LIBC:
-        found = _GLIBC.search(_content(archive, member))
-        if found is not None:
-            seen.put(seen.glibc, path, found.group(1).decode())
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = archive.extractfile(member)
-    assert stream is not None, "it is a file"
-    return stream.read()
-
-
-def _safe(name: str) -> str:
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts:
-        raise InputError("base-invalid", f"a layer of the base image has the path `{name}`, outside its root")
-    return "/".join(parts)
+def read_os_release(text: str) -> dict[str, str]:
+    """Read the assignments of an `os-release` file."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
-
-
-def _parsed(text: str) -> dict[str, str]:
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
