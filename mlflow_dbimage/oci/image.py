@@ -54,6 +54,8 @@ class Image:
     """Of the manifest."""
     config: bytes
     layers: tuple[Layer, ...]
+    index: bytes | None = field(default=None, repr=False, compare=False)
+    """The index from which it was chosen; None where its name led straight to it."""
 
     @property
     def digest(self) -> Digest:
@@ -85,6 +87,22 @@ class Image:
     def environment(self) -> Mapping[str, str]:
         """The environment variables of the config."""
         return _environment(self._run_config())
+
+    @property
+    def user(self) -> str:
+        """Whom its processes run as; empty for root."""
+        return str(self._run_config().get("User") or "")
+
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """What is run, before its arguments."""
+        return tuple(self._run_config().get("Entrypoint") or ())
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What its builders say that they did, a text each."""
+        lines = json.loads(self.config).get("history") or ()
+        return tuple(str(line.get("created_by") or "") for line in lines)
 
     @property
     def annotations(self) -> Mapping[str, str]:

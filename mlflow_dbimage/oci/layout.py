@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,15 @@ class Layout:
         with _must_be_readable(place):
             manifest = self._blobs.read(digest)
             media_type = _media_type(manifest)
-            if media_type in INDEX_TYPES:
-                chosen = chosen_of_index(manifest, platform, place)
+            index = manifest if media_type in INDEX_TYPES else None
+            if index is not None:
+                chosen = chosen_of_index(index, platform, place)
                 manifest, media_type = self._blobs.read(chosen.digest), chosen.media_type
             if media_type not in MANIFEST_TYPES:
                 raise InputError("base-invalid", f"`{place}` is no image but `{media_type}`")
             config = self._blobs.read(Digest.parse(json.loads(manifest)["config"]["digest"]))
-            return read_image(manifest, media_type, config, lambda each: partial(self._blobs.open, each))
+            image = read_image(manifest, media_type, config, lambda each: partial(self._blobs.open, each))
+            return replace(image, index=index)
 
     def write_image(self, image: Image, report: Callable[[int], None] = lambda size: None) -> None:
         """Write the blobs that are missing, then config and manifest; no tag is set.

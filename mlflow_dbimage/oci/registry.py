@@ -134,8 +134,9 @@ class Repository:
         """
         place = _join(self.reference, reference)
         descriptor, manifest = self.resolve(reference)
-        if descriptor.media_type in INDEX_TYPES:
-            chosen = chosen_of_index(manifest, platform, place)
+        index = manifest if descriptor.media_type in INDEX_TYPES else None
+        if index is not None:
+            chosen = chosen_of_index(index, platform, place)
             descriptor, manifest = self.resolve(str(chosen.digest))
         if descriptor.media_type not in MANIFEST_TYPES:
             raise InputError("base-invalid", f"`{place}` is no image but `{descriptor.media_type}`")
@@ -144,7 +145,8 @@ class Repository:
             image = read_image(manifest, descriptor.media_type, config, self._opener)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError("base-invalid", f"`{place}` is no image that we can read: {error}") from error
-        return replace(image, layers=tuple(replace(layer, origin=self.reference) for layer in image.layers))
+        layers = tuple(replace(layer, origin=self.reference) for layer in image.layers)
+        return replace(image, layers=layers, index=index)
 
     def missing(self, descriptors: Iterable[Descriptor]) -> set[Digest]:
         """Ask which blobs are not here, all at once."""

@@ -100,6 +100,17 @@ def test_an_entry_point_does_not_inherit_the_command() -> None:
     assert run_config(both) == {"Entrypoint": ["a"], "Cmd": ["b"], "User": "1", "WorkingDir": "/"}
 
 
+def test_what_a_config_says_of_how_it_is_run_and_was_made() -> None:
+    image = with_config(
+        BASE,
+        config={"Entrypoint": ["e", "f"], "User": "u:g"},
+        history=[{"created_by": "one"}, {"empty_layer": True}],
+    )
+    assert (image.entrypoint, image.user, image.steps) == (("e", "f"), "u:g", ("one", ""))
+    unset = with_config(BASE, config={"Entrypoint": None, "User": ""}, history=None)
+    assert (unset.entrypoint, unset.user, unset.steps) == ((), "", ())
+
+
 def test_a_base_without_history_gets_a_line_for_each_layer() -> None:
     image = append(with_config(BASE, history=[]), [Addition(layer=LAYERS[1], created_by="x")], RunConfig())
     assert len(json.loads(image.config)["history"]) == 2

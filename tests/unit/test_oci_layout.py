@@ -243,6 +243,10 @@ def test_the_platform_chooses_in_an_index(written: Layout, image: Image, tmp_pat
     assert written.image("multi", ARM).digest == other.digest
     assert written.image("multi", LINUX).digest == image.digest
     assert written.image("multi").digest == image.digest  # not the attestation, which stands first
+    index = written.image("multi", LINUX).index
+    assert index is not None
+    assert Digest.of(index) == written.tags()["multi"].digest
+    assert written.image("v1").index is None
     with pytest.raises(InputError, match="no image for linux/s390x; it has linux/amd64, linux/arm64/v8") as caught:
         written.image("multi", Platform("linux", "s390x"))
     assert caught.value.code == "base-platform"

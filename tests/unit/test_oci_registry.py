@@ -347,6 +347,8 @@ def test_an_index_gives_the_image_of_the_platform(
     )
     server.add_image("team/app", "both", index, OCI_INDEX)
     assert here.image("both", LINUX).digest == image.digest
+    assert here.image("both", LINUX).index == index
+    assert here.image(str(image.digest), LINUX).index is None
     with pytest.raises(InputError, match="linux/amd64") as caught:
         here.image("both", Platform("linux", "s390x"))
     assert caught.value.code == "base-platform"
