@@ -10,6 +10,7 @@ import click
 import pytest
 
 from mlflow_dbimage import errors
+from mlflow_dbimage.dcs_contract import RULES, Rule
 from mlflow_dbimage.settings import KEYS, Key, Scope
 from plugin_entrypoints.cli import dbimage
 
@@ -102,6 +103,17 @@ def test_codes_are_documented_with_mlflows():
     families = {family.exit_code: family for family in errors.DbimageError.__subclasses__()}
     for code, exit_code, mlflow_code in rows:
         assert DeploymentError(families[int(exit_code)](code, "x")).error_code == mlflow_code
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_every_rule_of_clusters_is_documented_as_it_is(rule: Rule):
+    row = f"| `{rule.id}` | {rule.demands} | {rule.runtimes} | {rule.severity} | {rule.reason} |\n"
+    assert row in document("dcs.md")
+
+
+def test_no_rule_of_clusters_is_documented_that_does_not_exist():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", document("dcs.md"), flags=re.M)
+    assert rows == [rule.id for rule in RULES]
 
 
 def test_links_between_documents_lead_somewhere():
