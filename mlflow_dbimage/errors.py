@@ -74,6 +74,7 @@ CODES: dict[str, str] = {
     "digest-mismatch": "bytes do not have the digest that they should have",
     "image-invalid": "an image breaks a rule of its format",
     "scoring-failed": "the image ran but did not score",
+    "contract-broken": "an image lacks what clusters of its runtime need",
 }
 
 

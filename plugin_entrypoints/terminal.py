@@ -167,6 +167,44 @@ def pins(compared: Sequence[Mapping[str, Any]]) -> str:
     return f"\n\n{table(rows, ('package', 'asked for', 'runtime', 'agreement'))}" if rows else ""
 
 
+def verification(data: Mapping[str, Any]) -> str:
+    """Describe a verification from its JSON form: every finding, with reason and mend of what is not right."""
+    head = facts(
+        (
+            ("image", data["image"]),
+            ("digest", data["digest"]),
+            ("runtime", f"{data['runtime']}, on clusters of {data['spark_version']}"),
+        )
+    )
+    width = max(len(each["rule"]) for each in data["findings"])
+    lines = []
+    for each in data["findings"]:
+        lines.append(f"{_mark(each).ljust(7)}  {each['rule'].ljust(width)}  {_told(each)}")
+        if each["state"] != "found":
+            lines += [f"{' ' * (width + 11)}{part}: {each[part]}" for part in ("reason", "mend")]
+    return "\n".join([head, "", *lines, "", _verdict(data["findings"])])
+
+
+def _mark(finding: Mapping[str, Any]) -> str:
+    return "ok" if finding["state"] == "found" else "ERROR" if _is_error(finding) else "warning"
+
+
+def _is_error(finding: Mapping[str, Any]) -> bool:
+    return bool(finding["severity"] == "error" and finding["state"] in ("missing", "wrong"))
+
+
+def _told(finding: Mapping[str, Any]) -> str:
+    state = "" if finding["state"] == "found" else f"{finding['state']}: "
+    return f"{state}{finding['detail']}"
+
+
+def _verdict(findings: Sequence[Mapping[str, Any]]) -> str:
+    broken = [each for each in findings if each["state"] != "found"]
+    errors = sum(map(_is_error, broken))
+    counts = f"{len(findings)} rules: {errors} broken, {len(broken) - errors} warnings"
+    return f"{counts}; clusters are {'not ' if errors else ''}expected to work with the image"
+
+
 def notes(texts: Sequence[str]) -> str:
     """List notes under a blank line, if there are any."""
     return "".join(["\n", *(f"\nnote: {text}" for text in texts)]) if texts else ""

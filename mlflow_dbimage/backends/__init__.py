@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow_dbimage.rebase_pipeline import RebaseTools
     from mlflow_dbimage.runtime_gate import Sources
     from mlflow_dbimage.settings import Settings
+    from mlflow_dbimage.static_verification import VerificationTools
 
 
 def default_tools(settings: Settings, progress: Progress) -> Tools:
@@ -51,3 +52,10 @@ def gate_sources(settings: Settings, progress: Progress) -> Sources:
         cache=BuildCache.open(settings.cache_dir),
         progress=progress,
     )
+
+
+def verification_tools(settings: Settings, progress: Progress) -> VerificationTools:
+    """Join what reads images to the verification, as the settings say."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).verification_tools()

@@ -32,6 +32,7 @@ from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.rebase_pipeline import RebaseTools
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
+from mlflow_dbimage.static_verification import VerificationTools
 
 
 class Toolbox:
@@ -66,6 +67,16 @@ class Toolbox:
             bases=self._bases(),
             cache=self.cache,
             destination=self.destination(),
+            progress=self._progress,
+        )
+
+    def verification_tools(self) -> VerificationTools:
+        """Return the tools of a verification."""
+        return VerificationTools(
+            bases=self._bases(),
+            destination=self.destination,
+            catalogue=self._catalogue(),
+            cache=self.cache,
             progress=self._progress,
         )
 

@@ -1,11 +1,12 @@
 """The `dbimage` command: results on stdout, progress and messages on stderr, documented exit codes.
 
-    __init__    the group, and how errors end the process
-    options     options that many commands share, and what they are read into
-    images      build, rebase, plan, list, inspect, delete
-    jobs        job-spec
-    runtimes    runtimes list, runtimes show, runtimes match
-    machine     doctor, config, cache list, cache prune
+    __init__      the group, and how errors end the process
+    options       options that many commands share, and what they are read into
+    images        build, rebase, plan, list, inspect, delete
+    verification  verify
+    jobs          job-spec
+    runtimes      runtimes list, runtimes show, runtimes match
+    machine       doctor, config, cache list, cache prune
 
 `--help` imports nothing heavy: every command imports the core when it runs.
 """
@@ -22,7 +23,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
-from plugin_entrypoints.cli import images, jobs, machine, runtimes
+from plugin_entrypoints.cli import images, jobs, machine, runtimes, verification
 
 _INTERRUPTED = 130
 
@@ -37,8 +38,9 @@ def dbimage() -> None:
     """
 
 
-for command in (*images.COMMANDS, *jobs.COMMANDS, *runtimes.COMMANDS, *machine.COMMANDS):
-    dbimage.add_command(command)
+for module in (images, verification, jobs, runtimes, machine):
+    for command in module.COMMANDS:
+        dbimage.add_command(command)
 
 
 def main() -> NoReturn:
