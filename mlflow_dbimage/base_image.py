@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.evidence.bill_of_materials import Package, system_purl
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
@@ -31,6 +32,8 @@ class BaseImage:
     """Mode, uid and gid of directories that it has, by path."""
     system: str
     """The operating system's own name of itself."""
+    packages: tuple[Package, ...] = ()
+    """Of the operating system, as far as dpkg knows them."""
 
 
 class BaseSources(Protocol):
@@ -79,11 +82,33 @@ def fetch(
         glibc=inventory.glibc,
         parents=inventory.directories,
         system=inventory.os_release.get("PRETTY_NAME", "an unnamed system"),
+        packages=_packages(inventory),
+    )
+
+
+def _packages(inventory: Inventory) -> tuple[Package, ...]:
+    distribution = inventory.os_release.get("ID", "debian")
+    release = inventory.os_release.get("VERSION_ID", "")
+    return tuple(
+        Package(
+            manager="system",
+            name=each.name,
+            version=each.version,
+            purl=system_purl(
+                each.name,
+                each.version,
+                distribution=distribution,
+                release=release,
+                architecture=each.architecture,
+                source=each.source,
+            ),
+        )
+        for each in inventory.packages
     )
 
 
 def _inventory(image: Image, cache: BuildCache, progress: Progress) -> Inventory:
-    key = cache_key("inventory", [str(layer.diff_id) for layer in image.layers])
+    key = cache_key("inventory", 2, [str(layer.diff_id) for layer in image.layers])
     record = cache.record("inventories", key)
     if record is not None:
         return Inventory.from_dict(record)

@@ -10,6 +10,7 @@ from typing import Any
 from mlflow_dbimage.dcs_contract.python_home import PythonHome, distributions, read_python_home, site_folders
 from mlflow_dbimage.oci.inventory import LIBC, OS_RELEASE, glibc_version, read_os_release
 from mlflow_dbimage.oci.root_listing import NodeKind, RootListing
+from mlflow_dbimage.oci.system_packages import STATUS, read_status
 
 #: Programs by the package that brings them in Ubuntu.
 PACKAGES = {
@@ -32,7 +33,7 @@ _STATUS = "var/lib/dpkg/status"
 _BOOTSTRAP = ("pip", "setuptools", "wheel", "virtualenv")
 _UPDATES = "virtualenv/seed/embed/base_embed.py"
 _WANTED = re.compile(
-    r"etc/(?:passwd|shadow)|var/lib/dpkg/status(?:\.d/[^/]+)?"
+    rf"etc/(?:passwd|shadow)|{STATUS.pattern}"
     r"|(?:.*/)?(?:pyvenv\.cfg|bin/virtualenv|virtualenv/seed/embed/base_embed\.py)"
     r"|(?:.*/)?(?:java|jdk|jre|jvm|zulu)[^/]*/(?:[^/]+/)?release"
 )
@@ -187,15 +188,8 @@ def _java(listing: RootListing, path: str) -> Java | None:
 
 
 def _installed(listing: RootListing) -> set[str]:
-    # Images without a package manager keep a file a package, in which nothing is but what is installed.
     single = [f"{_STATUS}.d/{name}" for name in listing.names(f"{_STATUS}.d")]
-    found = set()
-    for path in (_STATUS, *single):
-        for paragraph in (listing.text(path) or "").split("\n\n"):
-            fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line)
-            if path != _STATUS or fields.get("Status", "").endswith(" installed"):
-                found.add(fields.get("Package", ""))
-    return found
+    return {package.name for package in read_status(listing.text(path) or "" for path in (_STATUS, *single))}
 
 
 def _users(listing: RootListing) -> dict[str, bool | None]:

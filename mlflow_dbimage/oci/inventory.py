@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layer_members import visit
+from mlflow_dbimage.oci.system_packages import MOST_STATUS, STATUS, SystemPackage, read_status
 from mlflow_dbimage.oci.tar import Owner
 
 _GLIBC = re.compile(rb"GNU C Library [^\n]*?version (\d+\.\d+)")
@@ -37,6 +38,8 @@ class Inventory:
     """At the top two levels, and at four below `opt` and `databricks`."""
     symlinks: Mapping[str, str]
     """At the top level."""
+    packages: tuple[SystemPackage, ...] = ()
+    """Of the operating system, in the order of their names; only dpkg's are known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form."""
@@ -45,6 +48,7 @@ class Inventory:
             "os_release": dict(self.os_release),
             "directories": {path: list(owner) for path, owner in self.directories.items()},
             "symlinks": dict(self.symlinks),
+            "packages": [package.to_dict() for package in self.packages],
         }
 
     @classmethod
@@ -55,6 +59,7 @@ class Inventory:
             os_release=dict(data["os_release"]),
             directories={path: (owner[0], owner[1], owner[2]) for path, owner in data["directories"].items()},
             symlinks=dict(data["symlinks"]),
+            packages=tuple(SystemPackage(**package) for package in data["packages"]),
         )
 
 
@@ -121,6 +126,7 @@ def read_inventory(image: Image) -> Inventory:
         os_release=read_os_release(text),
         directories=seen.directories,
         symlinks=seen.symlinks,
+        packages=read_status(seen.texts[path] for path in sorted(seen.texts) if STATUS.fullmatch(path)),
     )
 
 
@@ -153,12 +159,19 @@ class _Look:
             seen.put(seen.symlinks, path, member.linkname)
         if not member.isreg():
             return
-        if path in OS_RELEASE and member.size <= _MOST_TEXT:
+        if _is_wanted(path, member.size):
             seen.put(seen.texts, path, read().decode(errors="replace"))
         elif LIBC.fullmatch(path) and member.size <= _MOST_LIBC:
             found = glibc_version(read())
             if found is not None:
                 seen.put(seen.glibc, path, found)
+
+
+def _is_wanted(path: str, size: int) -> bool:
+    """Whether a file is a text that tells of the system."""
+    if path in OS_RELEASE:
+        return size <= _MOST_TEXT
+    return STATUS.fullmatch(path) is not None and size <= MOST_STATUS
 
 
 def glibc_version(library: bytes) -> str | None:
