@@ -81,7 +81,7 @@ def bill(store: ReferrerStore, image: Digest, media_type: str = bill_of_material
     """
     found = [each for each in store.list(image) if each.artifact_type == media_type]
     if not found:
-        raise _nothing("bill of materials", image)
+        raise nothing("bill of materials", image)
     return store.content(_one(found))
 
 
@@ -104,7 +104,7 @@ def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: Verifyi
         found = _opened(store.content(referrer), key)
         if found is not None and (found.subject, found.predicate_type) == (image, wanted):
             return found
-    raise _nothing(kind if key is None else f"{kind} that is signed by the key", image)
+    raise nothing(kind if key is None else f"{kind} that is signed by the key", image)
 
 
 def is_signed(store: ReferrerStore, image: Digest, key: VerifyingKey) -> bool:
@@ -163,7 +163,8 @@ def _one(referrers: Sequence[Referrer]) -> Referrer:
     return min(referrers, key=lambda each: str(each.digest))
 
 
-def _nothing(what: str, image: Digest) -> InputError:
+def nothing(what: str, image: Digest | str) -> InputError:
+    """Return the error of evidence that is not there."""
     return InputError(
         "no-evidence",
         f"the image {image} has no {what}",

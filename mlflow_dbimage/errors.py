@@ -68,11 +68,13 @@ CODES: dict[str, str] = {
     "engine-failed": "the Docker engine failed or is missing",
     "program-failed": "a program that was started failed or is missing",
     "signing-failed": "the service that keeps a key did not sign",
+    "advisories-failed": "the service of advisories does not answer",
     "disk-failed": "a file cannot be written",
     "offline": "something is needed that no cache has, and the network may not be used",
     # VerificationError
     "digest-mismatch": "bytes do not have the digest that they should have",
     "image-invalid": "an image breaks a rule of its format",
+    "vulnerable": "the image has vulnerabilities of the severity that was given, or worse",
     "scoring-failed": "the image ran but did not score",
     "contract-broken": "an image lacks what clusters of its runtime need",
 }

@@ -205,6 +205,20 @@ def _verdict(findings: Sequence[Mapping[str, Any]]) -> str:
     return f"{counts}; clusters are {'not ' if errors else ''}expected to work with the image"
 
 
+def scan(data: Mapping[str, Any]) -> str:
+    """Write the vulnerabilities of an image, worst first."""
+    found = data["vulnerabilities"]
+    if not found:
+        return f"none of {data['packages']} packages has a known vulnerability"
+    columns = ("severity", "package", "version", "advisory", "fixed in")
+    rows = [
+        (each["severity"], each["package"], each["version"], each["advisory"], ", ".join(each["fixed_in"]) or "-")
+        for each in found
+    ]
+    affected = len({each["purl"] for each in found})
+    return f"{table(rows, columns)}\n\n{affected} of {data['packages']} packages have known vulnerabilities"
+
+
 def notes(texts: Sequence[str]) -> str:
     """List notes under a blank line, if there are any."""
     return "".join(["\n", *(f"\nnote: {text}" for text in texts)]) if texts else ""

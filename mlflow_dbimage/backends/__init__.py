@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlflow_dbimage.destinations.deployment import Destination
+    from mlflow_dbimage.image_scan import Finder
     from mlflow_dbimage.pipeline import Tools
     from mlflow_dbimage.progress import Progress
     from mlflow_dbimage.rebase_pipeline import RebaseTools
@@ -59,3 +62,14 @@ def verification_tools(settings: Settings, progress: Progress) -> VerificationTo
     from mlflow_dbimage.backends.toolbox import Toolbox
 
     return Toolbox(settings, progress).verification_tools()
+
+
+def advisory_finder(settings: Settings, local: Path | None) -> Finder:
+    """Return what finds vulnerable packages: in a local copy of advisories, or by asking a service."""
+    from mlflow_dbimage.backends.advisory_service import asked
+    from mlflow_dbimage.backends.advisory_sources import local_advisories
+    from mlflow_dbimage.evidence import advisories
+
+    if local is not None:
+        return lambda packages: advisories.find(packages, local_advisories(local))
+    return lambda packages: asked(packages, settings.cache_dir / "advisories")

@@ -4,6 +4,7 @@
     options       options that many commands share, and what they are read into
     images        build, rebase, plan, list, inspect, delete
     verification  verify
+    evidence      scan
     jobs          job-spec
     runtimes      runtimes list, runtimes show, runtimes match
     machine       doctor, config, cache list, cache prune
@@ -23,7 +24,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
-from plugin_entrypoints.cli import images, jobs, machine, runtimes, verification
+from plugin_entrypoints.cli import evidence, images, jobs, machine, runtimes, verification
 
 _INTERRUPTED = 130
 
@@ -38,7 +39,7 @@ def dbimage() -> None:
     """
 
 
-for module in (images, verification, jobs, runtimes, machine):
+for module in (images, verification, evidence, jobs, runtimes, machine):
     for command in module.COMMANDS:
         dbimage.add_command(command)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_entrypoints import terminal
+from plugin_entrypoints.cli import evidence
 from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
@@ -82,18 +83,27 @@ def list_(common: Common) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--sbom", "shown", flag_value="sbom", help="Print its bill of materials (CycloneDX).")
+@click.option("--spdx", "shown", flag_value="spdx", help="Print its bill of materials (SPDX).")
+@click.option("--provenance", "shown", flag_value="provenance", help="Print how it was made (SLSA).")
+@click.option("--report", "shown", flag_value="report", help="Print what its verification found.")
+@click.option("--key", metavar="FILE", help="Take only a statement that this public key (PEM) verifies.")
 @common
-def inspect(common: Common, name: str) -> None:
-    """Show what the image of a deployment is made from, read from the image itself."""
+def inspect(common: Common, name: str, shown: str | None, key: str | None) -> None:
+    """Show what the image of a deployment is made from, read from the image itself, or what is attached to it."""
     from dataclasses import asdict
 
     from mlflow_dbimage.errors import InputError
 
-    deployment = _destination(common).deployment(name)
+    destination = _destination(common)
+    deployment = destination.deployment(name)
     if deployment is None:
         raise InputError(
             "not-deployed", f"no deployment is named `{name}`", hint="`dbimage list` shows those that are"
         )
+    if shown is not None:
+        click.echo(evidence.document(destination.beside(name), deployment, shown, key))
+        return
     data = {**deployment.to_dict(), "record": asdict(deployment.record) if deployment.record else None}
     common.show(data, terminal.deployment(data))
 

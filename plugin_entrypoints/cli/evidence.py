@@ -1,0 +1,78 @@
+"""What is attached to images: shown, and held against advisories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from plugin_entrypoints import terminal
+from plugin_entrypoints.cli.options import Common, common
+
+if TYPE_CHECKING:
+    from mlflow_dbimage.destinations.deployment import Deployment
+    from mlflow_dbimage.oci.referrer_store import ReferrerStore
+
+_SEVERITIES = ("low", "medium", "high", "critical")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--advisories",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Local copy of OSV's advisories: its archive of an ecosystem, a folder or a file. Default: OSV's service"
+    " is asked about each Python package.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(_SEVERITIES),
+    help="Exit with 6 where one is as bad as this, or worse; one that nobody has rated counts as worst.",
+)
+@common
+@click.pass_context
+def scan(context: click.Context, common: Common, name: str, advisories: Path | None, fail_on: str | None) -> None:
+    """Find known vulnerabilities of what the image of a deployment holds, by its bill of materials."""
+    from mlflow_dbimage import image_scan
+    from mlflow_dbimage.backends import advisory_finder, open_destination
+    from mlflow_dbimage.evidence.advisories import Severity
+
+    settings, progress = common.settings(), common.progress()
+    threshold = None if fail_on is None else Severity.named(fail_on)
+    found = image_scan.scan(
+        name, open_destination(settings, progress), advisory_finder(settings, advisories), threshold
+    )
+    data, error = found.to_dict(), found.error
+    if error is not None:
+        data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+    common.show(data, terminal.scan(data))
+    if error is not None:
+        click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
+        context.exit(error.exit_code)
+
+
+def document(store: ReferrerStore | None, deployment: Deployment, shown: str, key: str | None) -> str:
+    """Read what is attached to the image of a deployment, as the text that it is.
+
+    Raises:
+        InputError: `no-evidence`, `bad-key`.
+    """
+    from mlflow_dbimage import attestation
+    from mlflow_dbimage.backends.signing_keys import verifying_key
+    from mlflow_dbimage.evidence.bill_of_materials import CYCLONEDX_TYPE, SPDX_TYPE
+    from mlflow_dbimage.oci.digest import Digest
+
+    if store is None:
+        raise attestation.nothing(shown, deployment.digest)
+    digest = Digest.parse(deployment.digest)
+    if shown in ("sbom", "spdx"):
+        media_type = CYCLONEDX_TYPE if shown == "sbom" else SPDX_TYPE
+        return attestation.bill(store, digest, media_type).decode()
+    kind: attestation.Kind = "provenance" if shown == "provenance" else "report"
+    opened = None if key is None else verifying_key(Path(key))
+    return attestation.read_statement(store, digest, kind, opened).to_bytes().decode()
+
+
+COMMANDS = (scan,)
