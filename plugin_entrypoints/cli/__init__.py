@@ -24,7 +24,14 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
-from plugin_entrypoints.cli import evidence, images, jobs, machine, runtimes, verification
+from plugin_entrypoints.cli import (
+    evidence,
+    images,
+    jobs,
+    machine,
+    runtimes,
+    verification,
+)
 
 _INTERRUPTED = 130
 
@@ -39,7 +46,16 @@ def dbimage() -> None:
     """
 
 
-for module in (images, verification, evidence, jobs, runtimes, machine):
+_MODULES = (
+    images,
+    verification,
+    evidence,
+    jobs,
+    runtimes,
+    machine,
+)
+
+for module in _MODULES:
     for command in module.COMMANDS:
         dbimage.add_command(command)
 
