@@ -50,12 +50,14 @@ CODES: dict[str, str] = {
     "bad-key": "a key for signatures that cannot be read",
     "cannot-rebase": "the image cannot be laid on another base as it is",
     "cannot-run-on-cluster": "no Databricks cluster can pull or run the image",
+    "bad-package-list": "a list of packages that cannot be understood, or pins them loosely",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",
     "runtime-mismatch": "the runtime does not fit the model",
     "unsolvable": "no set of packages satisfies the requirements",
     "package-not-found": "no channel or index has a package",
+    "base-drift": "packages of a golden base cannot be had as they are listed",
     "wrong-platform": "a package cannot be had for the wanted platform",
     "ownership-conflict": "two packages would write the same file",
     # ServiceError

@@ -22,12 +22,14 @@ from rattler.package_cache import PackageCacheLayer, ValidationMode
 from mlflow_dbimage.backends.conda_access import ChannelAsOf, channel_client
 from mlflow_dbimage.backends.conda_archives import check_local_archives, local_path, spoil_unreadable
 from mlflow_dbimage.backends.conda_errors import service_error, unsolvable
+from mlflow_dbimage.backends.conda_offers import offers_of
 from mlflow_dbimage.backends.conda_prefix import settle_shared_paths
 from mlflow_dbimage.backends.conda_records import Channel, channels_of, package_of, record_of
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.locking.environment_solver import CondaRequest, CondaSolution
+from mlflow_dbimage.locking.exact_packages import CondaOffer
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision
 from mlflow_dbimage.progress import Progress
 
@@ -111,6 +113,21 @@ class RattlerConda:
             default_config=rattler.SourceConfig(cache_action=action),
             client=channel_client([channel.secret_url for channel in channels]),
         )
+
+    def offers(self, request: CondaRequest, names: Sequence[str]) -> tuple[CondaOffer, ...]:
+        """Return all packages of some names, those of the first channel first, and which cannot be used."""
+        channels = channels_of(request.channels, request.channel_map)
+        self._configured = (*self._configured, *(channel.secret_url for channel in channels))
+        platforms: Any = [request.platform, "noarch"]
+        query = functools.partial(
+            self._gateway(request, channels).query,
+            [rattler.Channel(channel.url) for channel in channels],
+            platforms,
+            list(names),
+            recursive=False,
+        )
+        found = self._run(query, [channel.secret_url for channel in channels], offline=request.offline)
+        return offers_of([record for records in found for record in records], channels, request)
 
     def _pythons(self, request: CondaRequest, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return the versions of Python that the channels have, oldest first."""

@@ -98,6 +98,10 @@ def _arguments(request: PipRequest, undated: set[str]) -> list[str]:
     arguments += ["--python-version", request.python, "--python-platform", _platform(request)]
     if request.interpreter is None:
         arguments += ["--only-binary", ":all:"]
+    if request.alone:
+        arguments.append("--no-deps")
+    if request.oldest:
+        arguments += ["--resolution", "lowest-direct"]
     if request.exclude_newer is not None:
         arguments += ["--exclude-newer", f"{request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
         arguments += [f"--exclude-newer-package={name}=false" for name in sorted(undated)]

@@ -5,6 +5,8 @@ environment_solver what solvers, fetchers and installers are asked, and what the
 wheel_choice       which wheel of a distribution fits a Python, a platform and a glibc
 package_owners     which distribution conda and pip both bring, and who has it
 path_owners        which path two packages bring, and who has it
+exact_packages     packages as a list names them, and what comes nearest to those that cannot be had
+exact_wheels       the same for the wheels of an index
 pip_part           pip's part of a lock, resolved and settled against conda's
 lock_files         the two standard files, and our own record
 lock_inputs        the key under which a lock is remembered

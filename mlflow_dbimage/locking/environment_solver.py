@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlflow_dbimage.environment_spec import Requirement
+from mlflow_dbimage.locking.exact_packages import CondaOffer
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel, WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution, WheelContents
 from mlflow_dbimage.oci.descriptor import Platform
@@ -125,6 +126,13 @@ class CondaBackend(Protocol):
             VerificationError: `digest-mismatch`.
         """
 
+    def offers(self, request: CondaRequest, names: Sequence[str]) -> Sequence[CondaOffer]:
+        """Return all packages of some names, those of the first channel first, and which cannot be used.
+
+        Raises:
+            ServiceError: `channel-failed`, `offline`.
+        """
+
     def validators(self, request: CondaRequest) -> Mapping[str, str]:
         """Return what is known of the channels' contents without asking them, by channel."""
 
@@ -145,6 +153,10 @@ class PipRequest:
     constraints: Mapping[str, str] = field(default_factory=dict)
     """By name, what the conda part holds."""
     exclude_newer: datetime | None = None
+    alone: bool = False
+    """Whether the lines are taken alone, without what they depend on."""
+    oldest: bool = False
+    """Whether the oldest version is taken that a line allows, in the place of the newest."""
 
     @property
     def python_minor(self) -> str:

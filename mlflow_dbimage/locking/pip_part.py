@@ -16,7 +16,7 @@ from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking import package_owners, path_owners, wheel_choice
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution, Solver
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel
-from mlflow_dbimage.locking.package_owners import InstalledConda, ResolvedDistribution
+from mlflow_dbimage.locking.package_owners import InstalledConda, Ownership, ResolvedDistribution
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.progress import Progress
@@ -49,15 +49,47 @@ def solve(
         solution = _resolve(request, solver)
         step.note(f"{len(solution.distributions)} packages")
     owners = package_owners.settle_distributions(conda, solution.distributions, installed)
-    wheels = solver.wheels.fetch(_wheels(owners.pip, request, solver, progress), request.access, progress)
+    chosen = _wheels(owners.pip, request, solver, progress)
+    part = _placed(owners, chosen, request, installed, solver=solver, progress=progress)
+    return replace(part, notes=solution.notes)
+
+
+def settle(
+    taken: Sequence[tuple[ResolvedDistribution, LockedWheel]],
+    request: PipRequest,
+    conda: Sequence[CondaPackage],
+    installed: InstalledConda,
+    *,
+    solver: Solver,
+    progress: Progress,
+) -> PipPart:
+    """Settle who owns what of wheels that are chosen already, and fetch those that are pip's.
+
+    Raises:
+        MatchError: `ownership-conflict`.
+        ServiceError: `index-failed`, `offline`, `disk-failed`.
+        VerificationError: `digest-mismatch`.
+    """
+    owners = package_owners.settle_distributions(conda, [distribution for distribution, _ in taken], installed)
+    names = {each.name for each in owners.pip}
+    chosen = [wheel for _, wheel in taken if wheel.name in names]
+    return _placed(owners, chosen, request, installed, solver=solver, progress=progress)
+
+
+def _placed(
+    owners: Ownership,
+    chosen: Sequence[LockedWheel],
+    request: PipRequest,
+    installed: InstalledConda,
+    *,
+    solver: Solver,
+    progress: Progress,
+) -> PipPart:
+    """Fetch wheels, and give every path to one of those that bring it."""
+    wheels = solver.wheels.fetch(chosen, request.access, progress)
     placed = [(wheel, solver.wheels.contents(wheel, request.python_minor)) for wheel in wheels]
     wheels, decisions = path_owners.settle_paths(placed, installed.without(owners.left_out))
-    return PipPart(
-        wheels=wheels,
-        conda=owners.conda,
-        decisions=owners.decisions + decisions,
-        notes=solution.notes,
-    )
+    return PipPart(wheels=wheels, conda=owners.conda, decisions=owners.decisions + decisions, notes=())
 
 
 def interpreter(prefix: Path, target: Platform) -> Path | None:
@@ -97,7 +129,7 @@ def _wheels(
     tags = wheel_choice.tags(request.python_minor, request.glibc, request.platform)
     chosen = [(each, wheel_choice.choose(each.wheels, tags)) for each in distributions]
     _refuse_unbuildable([each for each, wheel in chosen if wheel is None], request)
-    wheels = [_locked_wheel(each, wheel) for each, wheel in chosen if wheel is not None]
+    wheels = [locked_wheel(each, wheel) for each, wheel in chosen if wheel is not None]
     to_build = [each.source for each, wheel in chosen if wheel is None and each.source is not None]
     if to_build:
         with (
@@ -127,7 +159,8 @@ def _refuse_unbuildable(distributions: Iterable[ResolvedDistribution], request: 
         )
 
 
-def _locked_wheel(distribution: ResolvedDistribution, wheel: OfferedWheel) -> LockedWheel:
+def locked_wheel(distribution: ResolvedDistribution, wheel: OfferedWheel) -> LockedWheel:
+    """Return a wheel that was chosen as one of a lock."""
     version = distribution.version or str(parse_wheel_filename(wheel.file_name)[1])
     return LockedWheel(
         name=distribution.name,
