@@ -12,9 +12,10 @@ from typing import Any
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key, scratch_directory
 from mlflow_dbimage.errors import MatchError
-from mlflow_dbimage.locked_env import CONDA_PLATFORMS, EnvironmentOptions, LockedEnv
+from mlflow_dbimage.locked_env import EnvironmentOptions, LockedEnv
 from mlflow_dbimage.locking import exact_packages, exact_wheels, lock_inputs, package_owners, pip_part
 from mlflow_dbimage.locking.environment_solver import (
+    CONDA_PLATFORMS,
     DEFAULT_CHANNELS,
     CondaRequest,
     IndexAccess,
@@ -110,7 +111,7 @@ def lock(wanted: PackageList, options: EnvironmentOptions, solver: Solver, progr
         )
         wheels = exact_wheels.choose(wanted.pip, pip, solver, progress)
         installed = package_owners.read_installed(prefix)
-        part = pip_part.settle(wheels.distributions, wheels.wheels, pip, locked.conda, installed, solver, progress)
+        part = pip_part.settle(wheels.taken, pip, locked.conda, installed, solver=solver, progress=progress)
     locked = replace(locked, conda=part.conda, wheels=part.wheels, decisions=(*locked.decisions, *part.decisions))
     return ExactLock(locked=locked, drift=(*choice.drift, *wheels.drift))
 
@@ -155,8 +156,8 @@ def _conda(wanted: PackageList, request: CondaRequest, solver: Solver) -> CondaC
         minor = ".".join(wanted.python.split(".")[:2])
         raise MatchError(
             "package-not-found",
-            f"no channel of {', '.join(map(lock_inputs.without_credentials, request.channels))} has Python {minor},"
-            f" which all of `{wanted.title}` is for",
+            f"no channel has Python {minor}, which all of `{wanted.title}` is for: searched"
+            f" {', '.join(map(lock_inputs.without_credentials, request.channels))}",
             hint="map the name of a channel that has it",
         )
     return choice
