@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.errors import InputError
@@ -67,6 +67,24 @@ def states_of(entries: Iterable[TarEntry]) -> dict[str, FileState]:
     return {entry.path: _state(entry) for entry in entries}
 
 
+def states_in_layers(layers: Iterable[Layer], prefix: str) -> dict[str, FileState]:
+    """Return the state of each file and link that layers have below a prefix; what is above wins.
+
+    Layers that were made before are read, so that a base's inventory does not need its environment again.
+
+    Args:
+        layers: Of an environment, lowest first; they have no whiteouts.
+        prefix: The absolute path in the image.
+
+    Raises:
+        InputError: `base-invalid`, a layer is broken.
+    """
+    states: dict[str, FileState] = {}
+    for layer in layers:
+        states.update(_states_in(layer, f"{prefix[1:]}/"))
+    return states
+
+
 def read(image: Image) -> BaseEnvironment | None:
     """Read what a golden base, or an image on top of one, holds; None where its base is no golden base.
 
@@ -88,15 +106,35 @@ def read(image: Image) -> BaseEnvironment | None:
         ) from error
 
 
+def _states_in(layer: Layer, start: str) -> Iterator[tuple[str, FileState]]:
+    with damage_of(f"the environment layer {layer.descriptor.digest}"), layer.open() as blob:
+        plain = open_decompressed(blob, layer.descriptor.media_type)
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
+                if not member.name.startswith(start):
+                    continue
+                if member.issym():
+                    yield member.name, ("link", member.mode & 0o7777, member.linkname)
+                elif member.isreg():
+                    stream = archive.extractfile(member)
+                    assert stream is not None, "it is a file"
+                    yield member.name, ("file", member.mode & 0o7777, _hash(stream))
+
+
 def _state(entry: TarEntry) -> FileState:
     if entry.kind is EntryKind.SYMLINK:
         return ("link", entry.mode, entry.link)
     assert entry.content is not None, "an environment has files and links"
-    digest = hashlib.sha256()
     with entry.content() as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return ("file", entry.mode, digest.hexdigest())
+        return ("file", entry.mode, _hash(stream))
+
+
+def _hash(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _inventory_layer(image: Image, record: BaseRecord) -> Layer:

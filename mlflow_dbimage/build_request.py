@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mlflow_dbimage.destinations.golden_bases import MARK as BASE_MARK
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.locking.environment_solver import EnvironmentOptions
@@ -114,45 +115,52 @@ class BuildRequest:
 
     def environment_options(self, glibc: str) -> EnvironmentOptions:
         """Return how to solve the environment for a base with that glibc."""
-        settings = self.settings
-        return EnvironmentOptions(
-            platform=settings.platform,
-            glibc=glibc,
-            channel_map=settings.channel_map,
-            channels=settings.channels or None,
-            index_url=settings.index_url,
-            extra_index_urls=settings.extra_index_url,
-            exclude_newer=settings.exclude_newer,
-            offline=settings.offline,
-        )
+        return environment_options(self.settings, glibc)
 
 
-def check_name(name: str, settings: Settings) -> None:
+def environment_options(settings: Settings, glibc: str) -> EnvironmentOptions:
+    """Return how to solve an environment for a base with that glibc."""
+    return EnvironmentOptions(
+        platform=settings.platform,
+        glibc=glibc,
+        channel_map=settings.channel_map,
+        channels=settings.channels or None,
+        index_url=settings.index_url,
+        extra_index_urls=settings.extra_index_url,
+        exclude_newer=settings.exclude_newer,
+        offline=settings.offline,
+    )
+
+
+def check_name(name: str, settings: Settings, what: str = "deployment") -> None:
     """Refuse a name that not every destination can hold as a tag and as a repository.
 
     Raises:
         UsageError: `bad-name`.
     """
     if len(name) > _LONGEST:
-        raise _bad_name(name, f"it has {len(name)} characters, and {_LONGEST} is the most")
+        raise _bad_name(name, f"it has {len(name)} characters, and {_LONGEST} is the most", what)
     if _NAME.fullmatch(name) is None:
-        raise _bad_name(name, _why_not(name))
+        raise _bad_name(name, _why_not(name), what)
     shares_tags = settings.destination.transport == "oci" or "{name}" not in settings.repository
     if shares_tags and _VERSION_LIKE.fullmatch(name):
-        raise _bad_name(
-            name, "it ends as the tags of versions do, and would be taken for a version of another deployment"
-        )
+        why = "it ends as the tags of versions do, and would be taken for a version of another deployment"
+        raise _bad_name(name, why, what)
+    if shares_tags and what == "deployment" and name.startswith(BASE_MARK):
+        raise _bad_name(name, f"names of golden bases begin with `{BASE_MARK}` there", what)
 
 
-def _bad_name(name: str, why: str) -> UsageError:
+def _bad_name(name: str, why: str, what: str) -> UsageError:
     suggestion = re.sub(r"[^a-z0-9.]+", "-", name.lower()[:_LONGEST]).strip(".-")
     suggestion = re.sub(r"[.-]*\.[.-]*", ".", suggestion)
+    if what == "deployment":
+        suggestion = suggestion.removeprefix(BASE_MARK)
     if _VERSION_LIKE.fullmatch(suggestion):
         suggestion = re.sub(r"-(v[0-9]+|local)", r"_\1", suggestion)
     hint = "names are of lower-case letters and digits, with `.`, `_` or `-` between"
     if _NAME.fullmatch(suggestion) and suggestion != name:
         hint += f"; `{suggestion}` would do"
-    return UsageError("bad-name", f"the deployment cannot be named `{name}`: {why}", hint=hint)
+    return UsageError("bad-name", f"the {what} cannot be named `{name}`: {why}", hint=hint)
 
 
 def _why_not(name: str) -> str:

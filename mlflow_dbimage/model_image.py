@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from mlflow_dbimage.base_image import BaseImage
+from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.model_layers import SCORE_PATH, AddedLayer
@@ -56,6 +57,39 @@ def lay_on(base: BaseImage, layers: Sequence[Addition], record: ImageRecord) -> 
     Raises:
         InputError: `base-invalid`, the base has too many layers or a broken config.
     """
+    return _laid(base, layers, RunConfig(entrypoint=[SCORE_PATH], labels=record.to_labels()))
+
+
+def assemble_base(
+    system: BaseImage,
+    layers: Sequence[AddedLayer],
+    record: BaseRecord,
+    environment: Mapping[str, str],
+    open_blob: Callable[[Digest], BinaryIO],
+) -> Image:
+    """Lay the layers of a golden base on an operating system; what it runs stays the system's.
+
+    Args:
+        system: The operating system's image.
+        layers: Ours, lowest first.
+        record: What the base is made from.
+        environment: Variables to set.
+        open_blob: Opens the blob of one of our layers.
+
+    Raises:
+        InputError: `base-invalid`, the system's image has too many layers or a broken config.
+    """
+    labels = {
+        **record.to_labels(),
+        "org.opencontainers.image.title": record.title,
+        "org.opencontainers.image.base.name": record.system_reference,
+        "org.opencontainers.image.base.digest": record.system_digest,
+    }
+    run = RunConfig(environment=environment, labels=labels)
+    return _laid(system, [_addition(each, open_blob) for each in layers], run)
+
+
+def _laid(base: BaseImage, layers: Sequence[Addition], run: RunConfig) -> Image:
     total = len(base.image.layers) + len(layers)
     if total > MAX_LAYERS:
         raise InputError(
@@ -64,9 +98,7 @@ def lay_on(base: BaseImage, layers: Sequence[Addition], record: ImageRecord) -> 
             f" {len(base.image.layers)}: more than {MAX_LAYERS} are not safe on every engine",
             hint="allow fewer environment layers, or squash the base",
         )
-    labels = record.to_labels()
-    run = RunConfig(entrypoint=[SCORE_PATH], labels=labels)
-    annotations = {**labels, "org.opencontainers.image.created": CONSTANT_TIME}
+    annotations = {**run.labels, "org.opencontainers.image.created": CONSTANT_TIME}
     try:
         return append(base.image, layers, run, annotations=annotations)
     except ValueError as error:

@@ -51,7 +51,7 @@ class AddedLayer:
     """A layer that was made: its names, and what is in it. Its bytes are a blob of the cache."""
 
     kind: str
-    """`environment`, `whiteouts`, `inventory`, `launcher`, `scoring` or `model`."""
+    """`environment`, `whiteouts`, `accounts`, `inventory`, `launcher`, `scoring` or `model`."""
     descriptor: Descriptor
     diff_id: Digest
     title: str
@@ -119,7 +119,7 @@ def write_environment(
         if position == len(groups) - 1:
             entries += locks
         contents = tuple(each.title for each in groups[position].distributions if each.name)
-        added = _write("environment", groups[position].title, contents, entries, style)
+        added = write_added("environment", groups[position].title, contents, entries, style)
         report(sum(each.size for each in groups[position].distributions))
         return added
 
@@ -138,7 +138,7 @@ def write_scoring(style: LayerStyle, prefix: str) -> AddedLayer:
     entries = scoring_entries()
     if prefix != IMAGE_PREFIX:
         entries.append(_link_to(prefix))
-    return _write("scoring", "scoring code", ("dbimage scoring",), entries, style)
+    return write_added("scoring", "scoring code", ("dbimage scoring",), entries, style)
 
 
 def _link_to(prefix: str) -> TarEntry:
@@ -174,14 +174,25 @@ def write_model(spec: ModelSpec, style: LayerStyle) -> tuple[AddedLayer, ...]:
             for file in chosen
         ]
 
-    layers = [_write("model", f"model file {file.path}", (file.path,), entries([file]), style) for file in heavy]
+    layers = [
+        write_added("model", f"model file {file.path}", (file.path,), entries([file]), style) for file in heavy
+    ]
     title = f"model {spec.name}" + (f" version {spec.version}" if spec.version else "")
-    return (*layers, _write("model", title, ("model",), entries(rest), style))
+    return (*layers, write_added("model", title, ("model",), entries(rest), style))
 
 
-def _write(
+def write_added(
     kind: str, title: str, contents: tuple[str, ...], entries: Sequence[TarEntry], style: LayerStyle
 ) -> AddedLayer:
+    """Write a layer of ours.
+
+    Args:
+        kind: As `AddedLayer.kind`.
+        title: For the history.
+        contents: What is in it.
+        entries: In any order, without the directories above them.
+        style: How layers are written.
+    """
     written = write_layer(sorted_with_parents(entries, style.parents), style.directory, style.compression)
     return AddedLayer(
         kind=kind, descriptor=written.descriptor, diff_id=written.diff_id, title=title, contents=contents

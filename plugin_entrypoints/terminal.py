@@ -56,6 +56,29 @@ def receipt(data: Mapping[str, Any]) -> str:
     return lines + notes(data["notes"])
 
 
+def base_receipt(data: Mapping[str, Any]) -> str:
+    """Describe the build of a golden base from its receipt's JSON form."""
+    record = data["record"]
+    reused = "reused" if data["environment_reused"] else "built"
+    lines = facts(
+        (
+            ("base", data["reference"]),
+            ("digest", data["digest"]),
+            ("tags", ", ".join(data["tags"])),
+            ("packages of", record["title"]),
+            ("system", f"{record['system_reference']} (glibc {record['glibc']})"),
+            ("python", f"{record['python']} for {record['platform']}"),
+            ("environment", f"{record['packages']} packages at {record['environment_prefix']}, {reused}"),
+            ("drift", f"{len(record['drift'])} packages" if record["drift"] else None),
+            ("size", f"{size(data['image_size'])}, of which {size(data['added_size'])} on top of the system"),
+            ("time", f"{data['seconds']:.1f} s"),
+        )
+    )
+    drifted = "".join(f"\ndrift: {each}" for each in record["drift"])
+    mapping = f"for dbimage.toml:\n\n{data['mapping']}"
+    return lines + (f"\n{drifted}" if drifted else "") + notes(data["notes"]) + f"\n\n{mapping}"
+
+
 def deployment(data: Mapping[str, Any]) -> str:
     """Describe a deployment from its JSON form with its record."""
     record = data["record"]

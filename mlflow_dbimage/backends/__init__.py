@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mlflow_dbimage.base_pipeline import BaseTools
     from mlflow_dbimage.destinations.deployment import Destination
     from mlflow_dbimage.image_scan import Finder
     from mlflow_dbimage.pipeline import Tools
@@ -33,6 +34,13 @@ def rebase_tools(settings: Settings, progress: Progress) -> RebaseTools:
     from mlflow_dbimage.backends.toolbox import Toolbox
 
     return Toolbox(settings, progress).rebase_tools()
+
+
+def base_tools(settings: Settings, progress: Progress) -> BaseTools:
+    """Join this machine's programs and services to the pipeline of golden bases."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).base_tools()
 
 
 def open_destination(settings: Settings, progress: Progress) -> Destination:

@@ -14,10 +14,13 @@ from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.wheels import WheelStore
+from mlflow_dbimage.base_pipeline import BaseTools
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.destinations.archive import ArchiveDestination
+from mlflow_dbimage.destinations.base_shelves import ArchiveBases, EngineBases, LayoutBases, RegistryBases
 from mlflow_dbimage.destinations.deployment import Destination, TagScheme
 from mlflow_dbimage.destinations.engine import EngineDestination
+from mlflow_dbimage.destinations.golden_bases import BaseShelf, BaseTags
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.loaded import LoadedDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
@@ -49,12 +52,7 @@ class Toolbox:
             catalogue=self._catalogue(),
             bases=self._bases(),
             solver=self.solver,
-            makers=EnvironmentMakers(
-                installer=LockInstaller(solver=self.solver, access=self._access()),
-                packer=CondaPack(),
-                python=EnvironmentPython(self.cache.directory("bytecode")),
-                cache=self.cache,
-            ),
+            makers=self._makers(),
             destination=self.destination(),
             progress=self._progress,
         )
@@ -78,6 +76,25 @@ class Toolbox:
             catalogue=self._catalogue(),
             cache=self.cache,
             progress=self._progress,
+        )
+
+    def base_tools(self) -> BaseTools:
+        """Return all tools of the build of a golden base."""
+        return BaseTools(
+            catalogue=self._catalogue(),
+            systems=self._bases(),
+            solver=self.solver,
+            makers=self._makers(),
+            shelf=self.base_shelf(),
+            progress=self._progress,
+        )
+
+    def _makers(self) -> EnvironmentMakers:
+        return EnvironmentMakers(
+            installer=LockInstaller(solver=self.solver, access=self._access()),
+            packer=CondaPack(),
+            python=EnvironmentPython(self.cache.directory("bytecode")),
+            cache=self.cache,
         )
 
     @cached_property
@@ -132,6 +149,38 @@ class Toolbox:
             offline=self._settings.offline,
         )
 
+    def base_shelf(self) -> BaseShelf:
+        """Open the golden bases of the destination that the settings name, or of the default one."""
+        location = self._settings.destination
+        if location.transport == "oci":
+            return LayoutBases(location.path, self._base_tags(named=True))
+        if location.transport == "docker":
+            template = self._settings.repository
+            shared = None if "{name}" in template else template.format(prefix=location.repository).strip("/")
+            return RegistryBases(
+                self.registry(location.host),
+                location.repository,
+                shared,
+                self._base_tags(named=shared is not None),
+                self._settings.platform,
+            )
+        if location.transport == "docker-archive":
+            scratch = self.cache.directory("work")
+            return ArchiveBases(location.path, self._base_tags(named=False), scratch)
+        return EngineBases(self._needed_engine(), location.name, self._base_tags(named=False))
+
+    def _base_tags(self, *, named: bool) -> BaseTags:
+        return BaseTags(named=named, immutable=self._settings.immutable_tags, extra=self._settings.tag)
+
+    def _needed_engine(self) -> DockerEngine:
+        if self.engine is None:
+            raise ServiceError(
+                "engine-failed",
+                "the destination is a Docker engine, and none answers",
+                hint="start it, or choose another destination",
+            )
+        return self.engine
+
     def _open(self, location: ImageLocation) -> Destination:
         scratch = self.cache.directory("work")
         if location.transport == "oci":
@@ -141,13 +190,7 @@ class Toolbox:
         if location.transport == "docker-archive":
             return ArchiveDestination(location.path, self._scheme(named=False), scratch)
         if location.transport == "docker-daemon":
-            if self.engine is None:
-                raise ServiceError(
-                    "engine-failed",
-                    "the destination is a Docker engine, and none answers",
-                    hint="start it, or choose another destination",
-                )
-            return self._engine_destination(self.engine, location.name)
+            return self._engine_destination(self._needed_engine(), location.name)
         raise UsageError("bad-location", f"`{location}` can be a base, but not a destination")
 
     def _registry_destination(self, location: ImageLocation) -> RegistryDestination:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -13,8 +12,9 @@ from mlflow_dbimage.destinations.deployment import (
     deployment_of,
     tags_beside,
 )
+from mlflow_dbimage.destinations.noted_names import NotedNames
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.artifact import Artifact, is_tag_of_digest
+from mlflow_dbimage.oci.artifact import is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
@@ -23,9 +23,6 @@ from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.registry_referrers import RepositoryReferrers
 from mlflow_dbimage.oci.tombstone import is_tombstone
 from mlflow_dbimage.progress import Progress
-
-_INDEX_TAG = "names"
-_INDEX_TYPE = "application/vnd.dbimage.names.v1"
 
 
 class RegistryDestination:
@@ -47,6 +44,7 @@ class RegistryDestination:
         self._template = template
         self._scheme = scheme
         self._platform = platform
+        self._noted = NotedNames(registry, prefix)
 
     def deployments(self) -> tuple[Deployment, ...]:
         """List what is deployed, by name."""
@@ -124,7 +122,7 @@ class RegistryDestination:
             return self._scheme.names(self._repository("").tags())
         repositories = self._registry.catalog()
         if repositories is None:
-            return self._noted_names()
+            return self._noted.names()
         before, after = (
             part.format(prefix=self._prefix).lstrip("/") for part in self._template.split("{name}", 1)
         )
@@ -135,29 +133,9 @@ class RegistryDestination:
         )
         return tuple(sorted(path.replace("/", ".") for path in inner if path))
 
-    # Where a registry cannot be asked for its repositories, a small artifact keeps the names. Two builds that
-    # write it at once may lose a name from the list, never a deployment.
-
-    def _index(self) -> Repository:
-        return Repository(self._registry, f"{self._prefix}/dbimage-index".strip("/"))
-
-    def _noted_names(self) -> tuple[str, ...]:
-        index = self._index()
-        if _INDEX_TAG not in index.tags():
-            return ()
-        _, manifest = index.resolve(_INDEX_TAG)
-        return tuple(json.loads(json.loads(manifest)["annotations"]["dev.dbimage.names"]))
-
     def _note_name(self, name: str, *, present: bool) -> None:
-        if self._scheme.named or self._registry.catalog() is not None:
-            return
-        names = set(self._noted_names())
-        changed = names | {name} if present else names - {name}
-        if changed == names:
-            return
-        annotations = {"dev.dbimage.names": json.dumps(sorted(changed))}
-        listed = Artifact(artifact_type=_INDEX_TYPE, contents=(), annotations=annotations)
-        self._index().put_artifact(_INDEX_TAG, listed)
+        if not self._scheme.named:
+            self._noted.note(name, present=present)
 
 
 def _digests(repository: Repository, tags: Iterable[str]) -> set[Digest]:

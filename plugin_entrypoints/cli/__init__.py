@@ -3,6 +3,7 @@
     __init__      the group, and how errors end the process
     options       options that many commands share, and what they are read into
     images        build, rebase, plan, list, inspect, delete
+    bases         base build, base list
     verification  verify
     evidence      scan
     jobs          job-spec
@@ -25,6 +26,7 @@ import click
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
 from plugin_entrypoints.cli import (
+    bases,
     evidence,
     images,
     jobs,
@@ -48,6 +50,7 @@ def dbimage() -> None:
 
 _MODULES = (
     images,
+    bases,
     verification,
     evidence,
     jobs,
