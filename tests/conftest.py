@@ -130,6 +130,30 @@ def base_rootfs() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_mirror():
+    """Return a company's mirror, in folders, of everything in the list of 7.6 ML."""
+    from services.golden_bases import mirror_of_7_6_ml
+
+    return mirror_of_7_6_ml(KEPT / "golden")
+
+
+@pytest.fixture(scope="session")
+def golden_7_6_ml(base_rootfs, shared_cache_dir):
+    """Return the golden base of 7.6 ML: all 180 entries of its list, at conda's root environment."""
+    from services.golden_bases import base_7_6_ml
+
+    return base_7_6_ml(KEPT / "golden", base_rootfs, shared_cache_dir)
+
+
+@pytest.fixture(scope="session")
+def golden_15_4_lts_ml(conda_channel, base_rootfs, shared_cache_dir):
+    """Return a golden base of 15.4 LTS ML: 80 of its pins, with what they need, and the channel's own Python."""
+    from services.golden_bases import base_15_4_lts_ml
+
+    return base_15_4_lts_ml(KEPT / "golden", base_rootfs, shared_cache_dir, conda_channel.url)
+
+
+@pytest.fixture(scope="session")
 def models():
     """Return a function that gives the model directory of a sample; not to be changed."""
     from services.made_samples import MadeSamples

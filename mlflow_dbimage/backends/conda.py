@@ -177,7 +177,7 @@ class RattlerConda:
                 alternative_target_prefix=image_prefix,
             )
             try:
-                self._run(install, [each.url for each in packages], offline=offline)
+                self._run(install, [each.url.rsplit("/", 2)[0] for each in packages], offline=offline)
             except BaseException:  # Ctrl-C as well
                 _let_workers_end()
                 raise

@@ -70,6 +70,8 @@ class Package:
     """Console scripts of a noarch package: `name = module:function`."""
     timestamp: datetime = field(default=EPOCH)
     summary: str = ""
+    build: str | None = None
+    """Its build string, where it has to be a certain one."""
 
     @property
     def subdir(self) -> str:
@@ -121,7 +123,7 @@ def write(package: Package, channel: Path) -> WrittenPackage:
     """Write a package into its folder of a channel; the same package gives the same bytes."""
     files = sorted(package.files, key=lambda file: file.path)
     paths = [_path_entry(file) for file in files]
-    index = _index(package, f"h{_digest_of(package, paths)[:8]}_0")
+    index = _index(package, package.build or f"h{_digest_of(package, paths)[:8]}_0")
     stem = f"{package.name}-{package.version}-{index['build']}"
     target = channel / package.subdir / f"{stem}.conda"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +140,22 @@ def write(package: Package, channel: Path) -> WrittenPackage:
     made.chmod(0o644)
     made.replace(target)
     return WrittenPackage(path=target.relative_to(channel).as_posix(), record=record)
+
+
+def write_repodata(channel: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the index of each folder of a channel, from the records of its packages by path.
+
+    Not by rattler's indexer: it adds the time of indexing, which solvers prefer to the package's own when they
+    resolve as of a day; then no model of the past would find a package here.
+    """
+    for subdir in (SUBDIR, "noarch"):
+        inside = {path.removeprefix(f"{subdir}/"): records[path] for path in records if path.startswith(subdir)}
+        document = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": inside, "repodata_version": 1}
+        target = channel / subdir / "repodata.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f"{target.name}.new")
+        aside.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        aside.replace(target)
 
 
 def _file_digest(path: Path, algorithm: str) -> str:
@@ -200,7 +218,7 @@ def _index(package: Package, build: str) -> dict[str, Any]:
         "name": package.name,
         "version": package.version,
         "build": build,
-        "build_number": 0,
+        "build_number": _build_number(build),
         "depends": list(package.depends),
         "subdir": package.subdir,
         "timestamp": int(package.timestamp.timestamp() * 1000),
@@ -208,6 +226,11 @@ def _index(package: Package, build: str) -> dict[str, Any]:
     if package.noarch_python:
         return index | {"noarch": "python"}
     return index | {"arch": platform.machine(), "platform": "linux"}
+
+
+def _build_number(build: str) -> int:
+    digits = build.rpartition("_")[2]
+    return int(digits) if digits.isdigit() else 0
 
 
 def _info(package: Package, index: dict[str, Any], paths: list[dict[str, Any]]) -> list[PackageFile]:

@@ -18,8 +18,8 @@ import uv
 from .libraries import glibc_requirement, set_soname
 from .package import Package, PackageFile
 
-# What pip's and uv's unpacking leaves, and what conda makes anew.
-_LEFT_OUT = {"REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json", "uv_build.json"}
+#: What pip's and uv's unpacking leaves, and what conda makes anew.
+LEFT_OUT = {"REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def _noarch(wheel: PinnedWheel, folder: Path) -> Package:
         files=tuple(_with_record(files, info.name)),
         depends=wheel.depends,
         noarch_python=True,
-        entry_points=tuple(_console_scripts(info)),
+        entry_points=tuple(console_scripts(info)),
         summary=f"{wheel.name} of the package index, repackaged",
     )
 
@@ -143,7 +143,7 @@ def _noarch(wheel: PinnedWheel, folder: Path) -> Package:
 def _site_packages(folder: Path) -> Iterator[PackageFile]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not name.startswith(("bin/", ".lock")) and path.name not in _LEFT_OUT:
+        if path.is_file() and not name.startswith(("bin/", ".lock")) and path.name not in LEFT_OUT:
             yield PackageFile(path=f"site-packages/{name}", content=path)
 
 
@@ -156,7 +156,8 @@ def _with_record(files: list[PackageFile], info: str) -> Iterator[PackageFile]:
     yield PackageFile(path=record, content=lines.encode())
 
 
-def _console_scripts(info: Path) -> Iterator[str]:
+def console_scripts(info: Path) -> Iterator[str]:
+    """Yield the console scripts of an unpacked wheel, as conda packages name them."""
     parser = configparser.ConfigParser(delimiters="=")
     parser.read(info / "entry_points.txt")
     if parser.has_section("console_scripts"):
@@ -185,9 +186,26 @@ def _six(folder: Path) -> Iterator[Package]:
     )
 
 
-def _libgomp(folder: Path) -> Package:
+def libgomp(work: Path) -> Path:
+    """Fetch the GNU OpenMP library, under the name by which others ask for it.
+
+    Args:
+        work: An empty directory, in which it is.
+
+    Raises:
+        ValueError: The index does not give the wheel that bundles it.
+    """
+    return _libgomp_of(_unpack(_WITH_LIBGOMP, work, uv.find_uv_bin()))
+
+
+def _libgomp_of(folder: Path) -> Path:
     library = next(folder.glob("pykdtree.libs/libgomp-*.so*"))
     set_soname(library, "libgomp.so.1")
+    return library
+
+
+def _libgomp(folder: Path) -> Package:
+    library = _libgomp_of(folder)
     return Package(
         name="libgomp",
         version="1",

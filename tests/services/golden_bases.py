@@ -1,0 +1,174 @@
+"""Golden bases on the Debian base, made once by the real `dbimage base build` and kept.
+
+Two of them: the packages of 7.6 ML, all 180 entries of the runtime's list, out of a company's mirror that is a
+folder; and of 15.4 LTS ML the pins that loading and predicting need, out of the real index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from filelock import FileLock
+
+from sample_models.channel import interpreters, runtime_list
+from services.package_mirror import mirror, write_index
+from toy_wheels import make_wheel
+
+CLONE = Path(__file__).resolve().parents[2]
+DBIMAGE = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
+DATA = files("mlflow_dbimage.runtimes") / "data"
+
+# What a base is made by, as far as it decides what is in it: made with other code, a base is still a base.
+_SOURCES = ("mlflow_dbimage/base_*.py", "mlflow_dbimage/package_list.py", "mlflow_dbimage/locking/exact_*.py")
+
+#: pip entries of the 7.6 ML list that stand-ins are made for: they are large, or need a compiler and MPI.
+STAND_INS = ("horovod", "tensorboard", "tensorflow-cpu", "xgboost")
+
+#: Of the pins of 15.4 LTS ML, what loading and predicting import, with all that they need.
+PACKAGES_15_4 = tuple(
+    """
+    asttokens backcall cachetools certifi charset-normalizer click cloudpickle comm contourpy cycler databricks-sdk
+    debugpy decorator deprecated entrypoints executing fonttools gitdb gitpython google-auth idna
+    importlib-metadata ipykernel ipython jedi jinja2 joblib jupyter-client jupyter-core kiwisolver lightgbm
+    markupsafe matplotlib matplotlib-inline mlflow-skinny nest-asyncio numpy opentelemetry-api opentelemetry-sdk
+    opentelemetry-semantic-conventions packaging pandas parso pexpect pickleshare pillow pip platformdirs
+    prompt-toolkit protobuf psutil ptyprocess pure-eval pyarrow pyasn1 pyasn1-modules pygments pyparsing
+    python-dateutil pytz pyyaml pyzmq requests rsa scikit-learn scipy setuptools six smmap sqlparse stack-data
+    threadpoolctl tornado traitlets typing-extensions urllib3 wcwidth wheel wrapt zipp
+    """.split()  # noqa: SIM905  # a list of 80 lines reads worse
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A company's mirror in folders: a conda channel and a package index."""
+
+    channel: Path
+    index: str
+    """Its URL."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """How a site tells of it."""
+        names = ("pytorch", "defaults", "conda-forge")
+        return {
+            "DBIMAGE_CHANNEL_MAP": ",".join(f"{name}={self.channel.as_uri()}" for name in names),
+            "DBIMAGE_INDEX_URL": self.index,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBase:
+    """A golden base in an OCI layout."""
+
+    location: str
+    """For `base_image` and `bases`: `oci:DIR@sha256:...`."""
+    receipt: Mapping[str, object]
+    """What `dbimage base build --json` said."""
+    variables: Mapping[str, str]
+    """How its packages are found: channels, index and runtimes."""
+
+
+def mirror_of_7_6_ml(kept: Path) -> Mirror:
+    """Return the mirror of everything in the 7.6 ML list, made on the first call."""
+    target = kept / f"mirror-7.6-ml-{_key()}"
+    kept.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept / "mirror-7.6-ml.lock"):
+        if not target.exists():
+            aside = kept / f".{target.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            _make_mirror(aside)
+            aside.rename(target)
+        # Its pages name where the files are.
+        index = write_index(target / "files", target / "simple")
+    return Mirror(channel=target / "channel", index=index)
+
+
+def base_7_6_ml(kept: Path, base_rootfs: Path, builds: Path) -> MadeBase:
+    """Return the golden base of 7.6 ML, at conda's root environment `databricks-ml`."""
+    variables = mirror_of_7_6_ml(kept).variables
+    options = ["--runtime", "7.6-ml", "--system", f"rootfs:{base_rootfs}"]
+    return _made("7.6-ml", options, variables, kept, builds)
+
+
+def base_15_4_lts_ml(kept: Path, base_rootfs: Path, builds: Path, channel: str) -> MadeBase:
+    """Return the golden base of `PACKAGES_15_4`, whose Python is of another patch than the runtime's."""
+    runtimes = kept / f"runtimes-{_key()}"
+    with FileLock(kept / "runtimes.lock"):
+        if not runtimes.exists():
+            runtimes.mkdir(parents=True)
+            _write_runtime("15.4-lts-ml", PACKAGES_15_4, runtimes)
+    variables = {
+        "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel}",
+        "DBIMAGE_RUNTIMES_DIR": str(runtimes),
+    }
+    options = ["--runtime", "15.4-lts-ml", "--system", f"rootfs:{base_rootfs}", "--allow-drift"]
+    return _made("15.4-lts-ml", options, variables, kept, builds)
+
+
+def _made(name: str, options: list[str], variables: Mapping[str, str], kept: Path, builds: Path) -> MadeBase:
+    folder = kept / f"{name}-{_key(*_SOURCES)}-{_short(' '.join(options))}"
+    with FileLock(kept / f"{name}.lock"):
+        if not (folder / "receipt.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            command = [*DBIMAGE, "base", "build", *options, "-t", f"oci:{folder / 'images'}", "--json"]
+            settings = {**variables, "DBIMAGE_CACHE_DIR": str(builds)}
+            done = subprocess.run(
+                command, env={**os.environ, **settings}, cwd=folder, capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                raise RuntimeError(f"the golden base {name} could not be made:\n{done.stderr}")
+            (folder / "receipt.new").write_text(done.stdout)
+            (folder / "receipt.new").rename(folder / "receipt.json")
+    receipt = json.loads((folder / "receipt.json").read_text())
+    return MadeBase(
+        location=f"oci:{folder / 'images'}@{receipt['digest']}", receipt=receipt, variables=dict(variables)
+    )
+
+
+def _make_mirror(folder: Path) -> None:
+    listed = yaml.safe_load((DATA / "conda" / "7.6-ml-conda.yml").read_bytes())
+    runtime_list.make_channel(listed["dependencies"], folder / "channel")
+    pins = listed["dependencies"][-1]["pip"]
+    real = [pin for pin in pins if pin.partition("==")[0] not in STAND_INS]
+    python = interpreters.find([runtime_list.MINOR])[0]
+    # What builds of source distributions ask for.
+    tools = ["setuptools==68.0.0", "wheel==0.42.0"]
+    mirror([*real, *tools], python.version, python.executable, folder / "files", folder / "work")
+    shutil.rmtree(folder / "work")
+    for pin in set(pins) - set(real):
+        name, _, version = pin.partition("==")
+        make_wheel(folder / "files", name, version)
+
+
+def _write_runtime(key: str, names: tuple[str, ...], folder: Path) -> None:
+    """Write a runtime's file with some of its packages."""
+    data = yaml.safe_load((DATA / "runtimes" / f"{key}.yml").read_bytes())
+    data["packages"] = {name: data["packages"][name] for name in names}
+    data["package_count"] = len(names)
+    (folder / f"{key}.yml").write_text(yaml.safe_dump(data))
+
+
+def _key(*more: str) -> str:
+    """Return what changes with the sources of the mirror, and with some more."""
+    patterns = ("sample_models/channel/*.py", "tests/services/*_mirror.py", "tests/services/golden_bases.py")
+    lists = "mlflow_dbimage/runtimes/data/conda/*.yml"
+    sources = [path for pattern in (*patterns, lists, *more) for path in CLONE.glob(pattern)]
+    content = [path.name.encode() + b"\0" + path.read_bytes() for path in sorted(sources)]
+    return _short(b"\0".join(content).hex())
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
