@@ -28,6 +28,7 @@ from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMake
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.exact_lock import ExactLock
 from mlflow_dbimage.image_location import ImageLocation, parse_base
+from mlflow_dbimage.launcher.distribution import launcher_entries
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_added
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
@@ -80,6 +81,7 @@ def build(request: BaseRequest, tools: BaseTools) -> BaseReceipt:
         layers = (
             *environment.layers,
             *_accounts(planned),
+            *_launcher(planned),
             _inventory(planned, environment, cache, tools.progress),
         )
         record = _record(planned, environment, layers)
@@ -175,6 +177,15 @@ def _accounts(planned: _Planned) -> tuple[AddedLayer, ...]:
         return ()
     title = f"the user {base_accounts.USER}"
     return (write_added("accounts", title, (title,), entries, planned.style),)
+
+
+def _launcher(planned: _Planned) -> tuple[AddedLayer, ...]:
+    """Lay the launcher of jobs into the cluster's own Python, where the system has one."""
+    place = base_form.cluster_site_packages(planned.system.parents)
+    if planned.form.is_conda_root or place is None:
+        return ()
+    title = f"the launcher in /{place}"
+    return (write_added("launcher", title, (title,), launcher_entries(place), planned.style),)
 
 
 def _inventory(
