@@ -18,6 +18,7 @@ from toy_wheels import make_wheel
 
 CLONE = Path(__file__).resolve().parent.parent
 DBIMAGE = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
+STOPPING = (sys.executable, str(CLONE / "tests" / "fakes" / "stopping_command.py"))
 
 _MLMODEL = """\
 flavors:
@@ -165,6 +166,17 @@ def flip(path: Path) -> None:
     path.chmod(0o644)
     path.write_bytes(data)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def halted_at(process: subprocess.Popen[str]) -> tuple[str | None, str]:
+    """Read what the stopping command says until it halts; None where it ended instead."""
+    said = ""
+    assert process.stderr is not None
+    for line in process.stderr:
+        said += line
+        if line.startswith("halted at: "):
+            return line.removeprefix("halted at: ").strip(), said
+    return None, said
 
 
 def half_written(tree: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
+from mlflow_dbimage.destinations.golden_bases import record_of_base
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
@@ -34,6 +35,10 @@ class ArchiveDestination:
 
     def deployments(self) -> tuple[Deployment, ...]:
         """List what is deployed: at most one."""
+        return () if self._path.is_file() and record_of_base(self._read().labels) else self._named()
+
+    def _named(self) -> tuple[Deployment, ...]:
+        """List all that the file holds, golden bases too."""
         if not self._path.is_file():
             return ()
         tagged = [name.rpartition(":") for name in archive_names(self._path)]
@@ -64,11 +69,11 @@ class ArchiveDestination:
 
     def write(self, name: str, image: Image, progress: Progress) -> Written:
         """Check that the file is free: names are part of an archive, so it is written when they are set."""
-        others = [each.name for each in self.deployments() if each.name != name]
+        others = [each.name for each in self._named() if each.name != name]
         if others:
             raise InputError(
                 "already-deployed",
-                f"`docker-archive:{self._path}` holds the deployment `{others[0]}`",
+                f"`docker-archive:{self._path}` holds `{others[0]}`",
                 hint="name another file, or delete that deployment first",
             )
         return Written(sent=sum(layer.descriptor.size for layer in image.layers))

@@ -195,7 +195,7 @@ def test_an_archive_of_another_deployment_is_not_overwritten(
     destination = archive(tmp_path, {}, request)
     deploy(destination, "churn", tmp_path, "1")
     before = (tmp_path / "image.tar").read_bytes()
-    with pytest.raises(InputError, match="holds the deployment `churn`"):
+    with pytest.raises(InputError, match="holds `churn`"):
         deploy(destination, "price", tmp_path, "2")
     assert (tmp_path / "image.tar").read_bytes() == before
 

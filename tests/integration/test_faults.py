@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,11 +20,13 @@ from fakes.faulty_registry import Fault, FaultyRegistry, Reply, faulty_registry
 from fakes.package_index import PackageIndex, serve
 from light_build import (
     DBIMAGE,
+    STOPPING,
     Bench,
     error_of,
     flip,
     greeting_wheel,
     half_written,
+    halted_at,
     light_model,
     listing,
     tiny_base,
@@ -40,7 +41,6 @@ from services.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
 
-STOPPING = (sys.executable, str(Path(__file__).parents[1] / "fakes" / "stopping_command.py"))
 NewBench = Callable[[Path], Bench]
 
 
@@ -133,17 +133,6 @@ def test_a_build_that_is_stopped_at_any_step_is_done_by_the_next(
     image = Layout(bench.target).image("new")
     assert str(image.digest) == digest
     assert broken_rules(image) == ()
-
-
-def halted_at(process: subprocess.Popen[str]) -> tuple[str | None, str]:
-    """Read what a command says until it halts; None where it ended instead."""
-    said = ""
-    assert process.stderr is not None
-    for line in process.stderr:
-        said += line
-        if line.startswith("halted at: "):
-            return line.removeprefix("halted at: ").strip(), said
-    return None, said
 
 
 def test_ctrl_c_reaches_programs_that_we_started(

@@ -131,7 +131,9 @@ def test_a_password_in_a_line_is_not_repeated(tmp_path: Path) -> None:
 
 
 @given(
-    conda=st.lists(st.builds(CondaPin, name=NAMES, version=VERSIONS, build=BUILDS), unique_by=lambda pin: pin.name),
+    conda=st.lists(
+        st.builds(CondaPin, name=NAMES, version=VERSIONS, build=BUILDS), unique_by=lambda pin: pin.name
+    ),
     pip=st.lists(st.builds(PipPin, name=NAMES, version=VERSIONS), unique_by=lambda pin: pin.name),
 )
 def test_pins_survive_a_file(tmp_path_factory, conda: list[CondaPin], pip: list[PipPin]) -> None:
