@@ -11,6 +11,7 @@ from mlflow_dbimage.destinations.engine import Engine
 from mlflow_dbimage.destinations.golden_bases import BaseTags, GoldenBase, base_of, record_of_base
 from mlflow_dbimage.destinations.noted_names import NotedNames
 from mlflow_dbimage.errors import InputError, disk_errors
+from mlflow_dbimage.oci.artifact import is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.docker_archive import archive_names, read_archive, write_archive
 from mlflow_dbimage.oci.image import Image
@@ -109,7 +110,8 @@ class RegistryBases:
 
     def _of_name(self, name: str) -> list[GoldenBase]:
         repository = self._repository(name)
-        there = [tag for tag in repository.tags() if not is_tombstone(repository.resolve(tag)[1])]
+        named = (tag for tag in repository.tags() if not is_tag_of_digest(tag))
+        there = [tag for tag in named if not is_tombstone(repository.resolve(tag)[1])]
         tags = self._tags.of_name(name, there)
         images = (repository.image(tag, self._platform) for tag in self._tags.listed(name, there))
         found = (base_of(name, _pinned(repository, image), image, tags) for image in images)

@@ -19,7 +19,7 @@ ALONE = "/opt/dbimage/env"
 
 def of(key: str, prefix: str | None = None, **system: str) -> BaseForm:
     runtime = CATALOGUE.get(key)
-    return form_of(of_runtime(runtime, CATALOGUE.conda_list(runtime)), runtime, prefix, system)
+    return form_of(of_runtime(runtime, CATALOGUE.conda_list(runtime.key)), runtime, prefix, system)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def refused(tmp_path: Path, text: str) -> str:
 def test_the_page_s_list_has_all_its_entries() -> None:
     catalogue = Catalogue.load()
     runtime = catalogue.get("7.6-ml")
-    found = of_runtime(runtime, catalogue.conda_list(runtime))
+    found = of_runtime(runtime, catalogue.conda_list(runtime.key))
     assert (found.title, found.runtime, found.python) == ("7.6-ml", "7.6-ml", "3.7.10")
     assert (len(found.conda), len(found.pip), found.count) == (153, 27, 180)
     assert found.prefix == "/databricks/conda/envs/databricks-ml"
@@ -46,17 +46,18 @@ def test_the_page_s_list_has_all_its_entries() -> None:
 def test_a_runtime_without_a_conda_list_has_its_python_packages() -> None:
     catalogue = Catalogue.load()
     runtime = catalogue.get("15.4-lts-ml")
-    assert catalogue.conda_list(runtime) is None
+    assert catalogue.conda_list(runtime.key) is None
     found = of_runtime(runtime, None)
     assert (found.python, found.conda, len(found.pip)) == ("3.11.11", (), 354)
     assert PipPin(name="numpy", version="1.23.5") in found.pip
 
 
 def test_a_site_s_folder_may_bring_a_conda_list(tmp_path: Path) -> None:
-    (tmp_path / "15.4-lts-ml-conda.yml").write_text("name: ours\ndependencies: [python=3.11.9]\n")
+    (tmp_path / "conda").mkdir()
+    (tmp_path / "conda" / "15.4-lts-ml-conda.yml").write_text("name: ours\ndependencies: [python=3.11.9]\n")
     catalogue = Catalogue.load(tmp_path)
     runtime = catalogue.get("15.4-lts-ml")
-    found = of_runtime(runtime, catalogue.conda_list(runtime))
+    found = of_runtime(runtime, catalogue.conda_list(runtime.key))
     assert (found.title, found.runtime, found.python) == ("15.4-lts-ml", "15.4-lts-ml", "3.11.9")
 
 
