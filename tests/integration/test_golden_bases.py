@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,7 +28,7 @@ from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.image_files import read_files
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.validate import problems
-from services.golden_bases import PACKAGES_15_4, MadeBase
+from services.golden_bases import CLONE, PACKAGES_15_4, MadeBase, Mirror
 from services.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
@@ -491,6 +493,46 @@ def test_others_read_a_golden_base(golden_7_6_ml: MadeBase) -> None:
     inspected = json.loads(done.stdout)
     assert inspected["Digest"] == golden_7_6_ml.receipt["digest"]
     assert "DATABRICKS_ROOT_CONDA_ENV=databricks-ml" in inspected["Env"]
+
+
+@pytest.mark.base
+@pytest.mark.registry
+def test_the_commands_of_the_documentation_build_them(
+    golden_mirror: Mirror, base_rootfs: Path, shared_cache_dir: Path, registry, tmp_path: Path
+) -> None:
+    """Behind a mirror: as they stand, but for the addresses."""
+    documents = [(CLONE / name).read_text() for name in ("README.md", "docs/bases.md")]
+    blocks = [text.split("<!-- mirror -->\n```sh\n")[1].split("```")[0] for text in documents]
+    assert blocks[0] == blocks[1]
+    script = blocks[0]
+    for example, ours in {
+        "https://index.example/simple": golden_mirror.index,
+        "https://conda.example/main": golden_mirror.channel.as_uri(),
+        "https://conda.example/pytorch": golden_mirror.channel.as_uri(),
+        "//registry.example/os/ubuntu:18.04": f"rootfs:{base_rootfs}",
+        "//registry.example/": f"//{registry.host}/",
+    }.items():
+        assert example in script
+        script = script.replace(example, ours)
+    whole = (files("mlflow_dbimage.runtimes") / "data/conda/7.6-ml-conda.yml").read_bytes()
+    (tmp_path / "databricks-ml.yml").write_bytes(whole)
+    program = " ".join(shlex.quote(word) for word in DBIMAGE)
+    done = subprocess.run(
+        ["bash", "-euc", f'dbimage() {{ {program} "$@"; }}\n{script}'],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CLONE), "DBIMAGE_CACHE_DIR": str(shared_cache_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    listed_bases = {row[0]: row[1:6] for row in rows if len(row) >= 8 and row[0] in ("7.6-ml", "databricks-ml")}
+    assert listed_bases == {
+        "7.6-ml": ["-", "7.6-ml", "3.7.10", "180", "0"],
+        "databricks-ml": ["-", "-", "3.7.10", "180", "0"],
+    }
+    assert f'"7.6-ml" = "//{registry.host}/models/bases/7.6-ml@sha256:' in done.stdout
 
 
 def test_help_is_cheap() -> None:
