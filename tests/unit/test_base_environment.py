@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import pytest
 from test_base_record import RECORD
 
-from mlflow_dbimage.base_environment import INVENTORY_PATH, BaseEnvironment, file_states, read
+from mlflow_dbimage.base_environment import INVENTORY_PATH, BaseEnvironment, file_states, read, states_in_layers
 from mlflow_dbimage.build_receipt import LayerRecord
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locked_env import LockedEnv
@@ -54,6 +55,22 @@ def base_image(folder: Path, entry: TarEntry, *, named: bool = True) -> Image:
         system.descriptor, system.diff_id, lambda digest: (folder / digest.hex).open("rb"), LINUX
     )
     return append(image, [Addition(layer=inventory, created_by="a test")], RunConfig(labels=labels))
+
+
+def test_states_read_from_layers_are_those_of_the_files(tmp_path: Path) -> None:
+    other = file_entry("opt/dbimage/lock/pylock.toml", b"", 0o644)
+    lower = as_layer(write_layer(sorted_with_parents([FILE, other], {}), tmp_path, Compression.GZIP))
+    upper = as_layer(write_layer(sorted_with_parents([LINK], {}), tmp_path, Compression.GZIP))
+    assert states_in_layers([lower, upper], PREFIX) == BASE.files
+
+
+def test_a_damaged_layer_has_no_states(tmp_path: Path) -> None:
+    layer = as_layer(write_layer(sorted_with_parents([FILE], {}), tmp_path, Compression.GZIP))
+    with layer.open() as stream:
+        cut = stream.read()[:40]
+    with pytest.raises(InputError) as caught:
+        states_in_layers([dataclasses.replace(layer, open=lambda: io.BytesIO(cut))], PREFIX)
+    assert caught.value.code == "base-invalid"
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
