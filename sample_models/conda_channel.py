@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from .channel import demonstrations, interpreters, libraries, wheels
 from .channel.libraries import patchelf_version
-from .channel.package import FORMAT, SUBDIR, Package, write
+from .channel.package import FORMAT, Package, write, write_repodata
 
 _MADE = ".made.json"
 
@@ -140,21 +140,10 @@ def _finish(directory: Path, made: _Made) -> None:
     for path in (*directory.glob("*/*.conda"), *directory.glob(".making-*")):
         if path.relative_to(directory).as_posix() not in records:
             path.unlink()
-    # Not by rattler's indexer: it adds the time of indexing, which solvers prefer to the package's own when
-    # they resolve as of a day; then no model of the past would find a package here.
-    for subdir in (SUBDIR, "noarch"):
-        inside = {path.removeprefix(f"{subdir}/"): records[path] for path in records if path.startswith(subdir)}
-        _write_json(
-            directory / subdir / "repodata.json",
-            {"info": {"subdir": subdir}, "packages": {}, "packages.conda": inside, "repodata_version": 1},
-        )
-    _write_json(directory / _MADE, made)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    aside = path.with_name(f"{path.name}.new")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    aside.replace(path)
+    write_repodata(directory, records)
+    aside = directory / f"{_MADE}.new"
+    aside.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+    aside.replace(directory / _MADE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -422,7 +422,9 @@ def test_the_page_s_list_is_held_whole(golden_7_6_ml: MadeBase) -> None:
     assert [f"{each.name}={each.version}={each.build}" for each in held.locked.conda] == sorted(
         conda, key=lambda entry: entry.partition("=")[0]
     )
-    assert [f"{each.name}=={each.version}" for each in held.locked.wheels] == sorted(last["pip"])
+    assert [f"{each.name}=={each.version}" for each in held.locked.wheels] == sorted(
+        last["pip"], key=lambda entry: entry.partition("==")[0]
+    )
     assert len(held.locked.conda) + len(held.locked.wheels) == 180
     record = golden_7_6_ml.receipt["record"]
     assert (record["packages"], record["drift"], record["python"]) == (180, [], "3.7.10")

@@ -29,7 +29,12 @@ DBIMAGE = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main(
 DATA = files("mlflow_dbimage.runtimes") / "data"
 
 # What a base is made by, as far as it decides what is in it: made with other code, a base is still a base.
-_SOURCES = ("mlflow_dbimage/base_*.py", "mlflow_dbimage/package_list.py", "mlflow_dbimage/locking/exact_*.py")
+_PARTS = ("accounts", "environment", "form", "pipeline", "record")
+_SOURCES = (
+    *(f"mlflow_dbimage/base_{part}.py" for part in _PARTS),
+    "mlflow_dbimage/package_list.py",
+    "mlflow_dbimage/locking/exact_*.py",
+)
 
 #: pip entries of the 7.6 ML list that stand-ins are made for: they are large, or need a compiler and MPI.
 STAND_INS = ("horovod", "tensorboard", "tensorflow-cpu", "xgboost")
