@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.layer_prediction import PredictedLayer
+from mlflow_dbimage.layout_choice import EnvironmentLayout
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_reference import ModelReference
 from mlflow_dbimage.model_spec import ModelSpec
@@ -22,13 +23,18 @@ class BuildPlan:
     spec: ModelSpec
     match: RuntimeMatch
     base: BaseImage
-    locked: LockedEnv
+    layout: EnvironmentLayout
     layers: tuple[PredictedLayer, ...]
     """That would be added to the base; sizes are estimates."""
     pickle_notes: tuple[str, ...]
     """Where what made the model's pickles is not quite what the environment has."""
     work: Path
     """The folder of this build: the model is downloaded below it."""
+
+    @property
+    def locked(self) -> LockedEnv:
+        """The environment's lock."""
+        return self.layout.locked
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -40,6 +46,7 @@ class BuildPlan:
             *self.match.notes,
             *self.spec.notes,
             *self.pickle_notes,
+            *self.layout.notes,
             *self.locked.notes,
             *decisions,
         )
@@ -66,6 +73,7 @@ class BuildPlan:
                 "layers": len(self.base.image.layers),
                 "size": sum(layer.descriptor.size for layer in self.base.image.layers),
             },
+            "environment": self.layout.to_dict(),
             "python": self.locked.python,
             "platform": str(self.locked.platform),
             "lock": str(self.locked.digest),

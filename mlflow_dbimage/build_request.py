@@ -10,6 +10,7 @@ from typing import Literal
 from mlflow_dbimage.destinations.golden_bases import MARK as BASE_MARK
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.environment_solver import EnvironmentOptions
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.settings import Settings
@@ -89,6 +90,11 @@ class BuildRequest:
         return self.settings.base_image
 
     @property
+    def env_layout(self) -> str:
+        """Where the environment is wished to lie: `auto`, `isolated`, `overlay` or `cluster`."""
+        return self.settings.env_layout
+
+    @property
     def site_bases(self) -> Mapping[str, ImageLocation]:
         """The site's own base images, by runtime."""
         return self.settings.bases
@@ -113,9 +119,15 @@ class BuildRequest:
         """Most layers that the environment may take."""
         return self.settings.layers
 
-    def environment_options(self, glibc: str) -> EnvironmentOptions:
-        """Return how to solve the environment for a base with that glibc."""
-        return environment_options(self.settings, glibc)
+    def environment_options(self, glibc: str, kept: LockedEnv | None = None) -> EnvironmentOptions:
+        """Return how to solve the environment for a base.
+
+        Args:
+            glibc: Of the base.
+            kept: The packages of the base that stay unless the model asks for others; None where there are none.
+        """
+        options = environment_options(self.settings, glibc)
+        return options if kept is None else replace(options, kept=kept.as_kept())
 
 
 def environment_options(settings: Settings, glibc: str) -> EnvironmentOptions:

@@ -26,7 +26,7 @@ from mlflow_dbimage.locking.environment_solver import (
     PipRequest,
     Solver,
 )
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel
+from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, LockedWheel
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
@@ -67,6 +67,10 @@ class LockedEnv:
     def python_minor(self) -> str:
         """The Python without its patch: `3.11`."""
         return ".".join(self.python.split(".")[:2])
+
+    def as_kept(self) -> KeptPackages:
+        """Give the packages, for an environment that keeps them."""
+        return KeptPackages(python=self.python, conda=self.conda, wheels=self.wheels)
 
     def channel_urls(self) -> dict[str, str]:
         """Give, by conda package, the URL to record in the image: the channel's own, through any mirror."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mlflow_dbimage import (
     base_image,
     layer_prediction,
+    layout_choice,
     locked_env,
     model_image,
     model_layers,
@@ -23,10 +24,10 @@ from mlflow_dbimage.build_request import BuildRequest
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
+from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.image import Image
-from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.runtimes import Catalogue
 
@@ -54,21 +55,27 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
         spec = model_spec.read(reference, work / "model")
         match = runtime_match.match(spec, request.runtime, request.base_image, tools.catalogue, request.site_bases)
         base = base_image.fetch(match.base, request.platform, tools.bases, tools.makers.cache, tools.progress)
-        locked = locked_env.lock_once(
-            spec.environment,
-            request.environment_options(base.glibc),
-            tools.solver,
-            tools.makers.cache,
-            tools.progress,
+        wish = LayoutWish(
+            wanted=request.env_layout, environment=spec.environment, base=base, platform=request.platform
+        )
+        layout = layout_choice.choose(
+            wish,
+            lambda kept: locked_env.lock_once(
+                spec.environment,
+                request.environment_options(base.glibc, kept),
+                tools.solver,
+                tools.makers.cache,
+                tools.progress,
+            ),
         )
         yield BuildPlan(
             reference=reference,
             spec=spec,
             match=match,
             base=base,
-            locked=locked,
-            layers=layer_prediction.predict_layers(locked, spec, request.layers),
-            pickle_notes=model_spec.check_pickle(spec, locked),
+            layout=layout,
+            layers=layer_prediction.predict_layers(layout.locked, spec, request.layers),
+            pickle_notes=model_spec.check_pickle(spec, layout.locked),
             work=work,
         )
 
@@ -82,7 +89,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         environment = _environment(request, planned, style, tools)
         layers = (
             *environment.layers,
-            model_layers.write_scoring(style, IMAGE_PREFIX),
+            model_layers.write_scoring(style, planned.layout.prefix),
             *model_layers.write_model(planned.spec, style),
         )
         record = _record(planned, environment, layers, style)
@@ -138,7 +145,7 @@ def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyl
 def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, tools: Tools) -> EnvironmentLayers:
     wish = EnvironmentWish(
         locked=planned.locked,
-        prefix=IMAGE_PREFIX,
+        prefix=planned.layout.prefix,
         spec=planned.spec,
         platform=request.platform,
         bytecode=request.bytecode,
@@ -174,8 +181,8 @@ def _record(
         python=locked.python,
         lock_digest=str(locked.digest),
         packages=len(locked.conda) + len(locked.wheels),
-        env_layout="isolated",
-        environment_prefix=IMAGE_PREFIX,
+        env_layout=planned.layout.kind,
+        environment_prefix=planned.layout.prefix,
         bytecode=environment.bytecode,
         bytecode_modules=environment.bytecode_modules,
         compressor=style.compression.identity,

@@ -13,7 +13,13 @@ from typing import Protocol
 
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.locking.exact_packages import CondaOffer
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel, WheelSource
+from mlflow_dbimage.locking.locked_packages import (
+    CondaPackage,
+    Decision,
+    KeptPackages,
+    LockedWheel,
+    WheelSource,
+)
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution, WheelContents
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.progress import Progress
@@ -47,6 +53,8 @@ class EnvironmentOptions:
     exclude_newer: datetime | None = None
     """Nothing newer is taken. None: the end of the day on which the model was logged."""
     offline: bool = False
+    kept: KeptPackages | None = None
+    """What the base has already, and stays unless the model asks for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

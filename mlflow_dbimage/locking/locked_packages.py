@@ -1,4 +1,4 @@
-"""The packages of a lock, as values: conda packages, wheels, what wheels are built from, and decisions."""
+"""The packages of a lock, as values: conda packages, wheels and what they are built from, and who owns what."""
 
 from __future__ import annotations
 
@@ -81,3 +81,13 @@ class Decision:
     owner: str
     """`conda`, `pip`, or the package that keeps the path."""
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPackages:
+    """The packages of a golden base, which an environment on top of it keeps unless the model asks for others."""
+
+    python: str
+    """With patch."""
+    conda: tuple[CondaPackage, ...]
+    wheels: tuple[LockedWheel, ...]
