@@ -173,14 +173,16 @@ def _parsed(data: bytes) -> BaseEnvironment:
         prefix=content["prefix"],
         locked=LockedEnv.from_record(content["lock"]),
         bytecode=content["bytecode"],
-        files={path: _state_of(path, state) for path, state in content["files"].items()},
+        files={path: _state_of(path, state, content["prefix"]) for path, state in content["files"].items()},
     )
 
 
-def _state_of(path: str, state: list[Any]) -> FileState:
+def _state_of(path: str, state: list[Any], prefix: str) -> FileState:
     kind, mode, value = state
     if kind not in ("file", "link") or not isinstance(mode, int) or not isinstance(value, str):
         raise ValueError(f"`{path}` has no state")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"`{path}` leaves the root")
+    if not f"/{path}".startswith(f"{prefix}/"):
+        raise ValueError(f"`{path}` is not of the environment at `{prefix}`")  # or an image on top would hide it
     return (kind, mode, value)

@@ -108,10 +108,11 @@ def damaged(**changes: object) -> TarEntry:
         (damaged(files={"/etc/passwd": ["file", 420, ""]}), "leaves the root"),
         (damaged(files={"a/../b": ["file", 420, ""]}), "leaves the root"),
         (damaged(files={"a": ["device", 420, ""]}), "has no state"),
+        (damaged(files={"etc/passwd": ["file", 420, ""]}), "is not of the environment"),
         (file_entry(INVENTORY_PATH, b"{", 0o644), "cannot be read"),
         (file_entry("elsewhere", b"{}", 0o644), "cannot be read"),
     ],
-    ids=["form", "lock", "absolute", "upwards", "kind", "json", "missing"],
+    ids=["form", "lock", "absolute", "upwards", "kind", "outside", "json", "missing"],
 )
 def test_a_damaged_inventory_is_told_of(tmp_path: Path, entry: TarEntry, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
