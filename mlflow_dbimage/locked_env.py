@@ -27,6 +27,7 @@ from mlflow_dbimage.locking.environment_solver import (
     Solver,
 )
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, LockedWheel
+from mlflow_dbimage.locking.pip_part import Present
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
@@ -170,10 +171,11 @@ def lock(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver, pro
         prefix = scratch / "env"
         shared = solver.conda.install(conda, prefix, request.platform, offline=options.offline, progress=progress)
         locked = replace(locked, decisions=shared)
-        if not spec.pip:
+        if not spec.pip and not (options.kept and options.kept.wheels):
             return locked
         pip_request = _pip_request(locked, spec, options, prefix)
-        return _with_pip(locked, pip_request, prefix, solver, progress)
+        present = Present(conda=conda, installed=package_owners.read_installed(prefix), kept=options.kept)
+        return _with_pip(locked, pip_request, present, solver, progress)
 
 
 def inputs_key(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver) -> str:
@@ -203,6 +205,8 @@ def conda_request(spec: EnvironmentSpec, options: EnvironmentOptions) -> CondaRe
         raise MatchError(
             "wrong-platform", f"no environments can be made for {options.platform}; known are {known}"
         )
+    kept = options.kept
+    fits = kept is not None and kept.python.startswith(f"{spec.python_minor}.")
     return CondaRequest(
         python=spec.python,
         requirements=spec.conda,
@@ -212,6 +216,8 @@ def conda_request(spec: EnvironmentSpec, options: EnvironmentOptions) -> CondaRe
         glibc=options.glibc,
         exclude_newer=cutoff(spec, options),
         offline=options.offline,
+        kept=() if kept is None else kept.conda,
+        kept_python=kept.python if kept is not None and fits else None,
     )
 
 
@@ -236,11 +242,14 @@ def _pip_request(
 
 
 def _with_pip(
-    locked: LockedEnv, request: PipRequest, prefix: Path, solver: Solver, progress: Progress
+    locked: LockedEnv, request: PipRequest, present: Present, solver: Solver, progress: Progress
 ) -> LockedEnv:
-    installed = package_owners.read_installed(prefix)
-    request = replace(request, constraints=package_owners.constraints(installed, request.lines))
-    part = pip_part.solve(request, locked.conda, installed, solver, progress)
+    request = replace(
+        request,
+        constraints=package_owners.constraints(present.installed, request.lines),
+        preferred=package_owners.preferences(present.installed, present.kept),
+    )
+    part = pip_part.solve(request, present, solver, progress)
     left_out = {package.name for package in locked.conda} - {package.name for package in part.conda}
     shared = tuple(decision for decision in locked.decisions if decision.owner not in left_out)
     return replace(

@@ -22,9 +22,10 @@ from rattler.package_cache import PackageCacheLayer, ValidationMode
 from mlflow_dbimage.backends.conda_access import ChannelAsOf, channel_client
 from mlflow_dbimage.backends.conda_archives import check_local_archives, local_path, spoil_unreadable
 from mlflow_dbimage.backends.conda_errors import service_error, unsolvable
+from mlflow_dbimage.backends.conda_keeping import kept_or_new, with_the_rest
 from mlflow_dbimage.backends.conda_offers import offers_of
 from mlflow_dbimage.backends.conda_prefix import settle_shared_paths
-from mlflow_dbimage.backends.conda_records import Channel, channels_of, package_of, record_of
+from mlflow_dbimage.backends.conda_records import Channel, channels_of, record_of
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import InputError, ServiceError
@@ -67,7 +68,8 @@ class RattlerConda:
         """Return the newest packages that the channels have for the request.
 
         What has no solution with the model's exact Python, or as of the day of the model, is solved with its
-        minor version, then as of today; a note says so.
+        minor version, then as of today; a note says so. What a base has is taken before anything newer, however
+        late it was published, and what of it nothing asks for stays beside the solution.
         """
         channels = channels_of(request.channels, request.channel_map)
         self._configured = (*self._configured, *(channel.secret_url for channel in channels))
@@ -83,8 +85,9 @@ class RattlerConda:
             except SolverError as error:
                 failure = error
                 continue
-            packages = tuple(package_of(record, channels) for record in records)
-            return CondaSolution(packages=packages, notes=(note,) if note else ())
+            solved = [kept_or_new(record, request, channels) for record in records]
+            packages, contradictions = with_the_rest(solved, request)
+            return CondaSolution(packages=packages, notes=(*([note] if note else []), *contradictions))
         raise unsolvable(str(failure), request, functools.partial(self._pythons, request, channels))
 
     async def _solve(
@@ -103,6 +106,7 @@ class RattlerConda:
             specs=list(specs),
             gateway=gateway,
             platforms=platforms,
+            locked_packages=[record_of(package) for package in request.kept],
             virtual_packages=_virtual_packages(request),
         )
 
@@ -258,11 +262,18 @@ def _attempts(request: CondaRequest) -> Iterator[tuple[str, datetime | None, str
     """Yield Python specification, time, and the note to make if it works, from the most exact on."""
     minor = ".".join(request.python.split(".")[:2])
     pythons = [request.python] if request.python == minor else [request.python, minor]
+    if request.kept_python is not None:
+        pythons = [request.kept_python, *(python for python in pythons if python != request.kept_python)]
     times = [request.exclude_newer] if request.exclude_newer is None else [request.exclude_newer, None]
     for newest in times:
         for python in pythons:
             notes = []
-            if python != request.python:
+            if python == request.kept_python:
+                if request.python not in (python, minor):
+                    notes.append(
+                        f"the base's Python {python} is kept, where the model was made with {request.python}"
+                    )
+            elif python != request.python:
                 notes.append(f"no channel fits Python {request.python}; another {minor} is taken")
             if newest != request.exclude_newer:
                 notes.append(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from mlflow_dbimage.backends.pylock_reading import read_resolution
+from mlflow_dbimage.backends.pylock_reading import preferences, read_resolution, relative_to
 from mlflow_dbimage.backends.source_build import SourceBuilder
 from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
 from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.environment_spec import Requirement
+from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution
 from mlflow_dbimage.locking.locked_packages import LockedWheel, WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
@@ -50,11 +52,23 @@ class UvResolver:
     def resolve(self, request: PipRequest) -> PipSolution:
         """Return one version of each distribution, with its files.
 
-        What an index gives no upload times for is taken as of today; a note says so.
+        What an index gives no upload times for is taken as of today; a note says so. What is preferred is taken
+        whenever it was uploaded, and what has to be another version than that as of the day again.
         """
+        dateless = set(request.preferred if request.exclude_newer is not None else ())
+        first = self._resolve_as_of(request, dateless)
+        moved = {each.name for each in first.distributions if _is_other(each, request.preferred)}
+        if not dateless & moved:
+            return first
+        try:
+            return self._resolve_as_of(request, dateless - moved)
+        except MatchError:
+            return first
+
+    def _resolve_as_of(self, request: PipRequest, dateless: set[str]) -> PipSolution:
         undated: set[str] = set()
         for _ in range(_MOST_ROUNDS):
-            result = self._compile(request, undated)
+            result = self._compile(request, dateless | undated)
             found = {_distribution(name) for name in _UNDATED.findall(result.errors)} - undated
             if result.code == 0 or not found:
                 break
@@ -62,7 +76,7 @@ class UvResolver:
         else:
             result = self._compile(replace(request, exclude_newer=None), set())
         if result.code != 0:
-            raise error_of(self._telling(result, request, undated), request, _lines(request))
+            raise error_of(self._telling(result, request, dateless | undated), request, _lines(request))
         distributions = read_resolution(result.output)
         return PipSolution(distributions=distributions, notes=_notes(undated, distributions))
 
@@ -70,29 +84,38 @@ class UvResolver:
         """Build a wheel, or find the one that was built before."""
         return self._builder.build(source, request)
 
-    def _telling(self, result: UvResult, request: PipRequest, undated: set[str]) -> str:
+    def _telling(self, result: UvResult, request: PipRequest, dateless: set[str]) -> str:
         """Return why there is no resolution; uv says that an index refused us only when it takes one by one."""
-        if request.access.offline or _EVERY_INDEX not in _arguments(request, undated):
+        if request.access.offline or _EVERY_INDEX not in _arguments(request, dateless):
             return result.errors
-        again = self._compile(request, undated, every_index=False).errors
+        again = self._compile(request, dateless, every_index=False).errors
         return again if REFUSED.search(again) else result.errors
 
-    def _compile(self, request: PipRequest, undated: set[str], *, every_index: bool = True) -> UvResult:
+    def _compile(self, request: PipRequest, dateless: set[str], *, every_index: bool = True) -> UvResult:
         with tempfile.TemporaryDirectory(prefix="dbimage-") as scratch:
-            constraints = Path(scratch) / "conda-constraints.txt"
+            folder = Path(scratch).resolve()
+            constraints = folder / "conda-constraints.txt"
             constraints.write_text("".join(f"{text}\n" for text in sorted(request.constraints.values())))
-            arguments = _arguments(request, undated)
+            arguments = _arguments(request, dateless)
             if not every_index:
                 arguments = [word for word in arguments if word != _EVERY_INDEX]
-            return self._uv.run(
+            if request.preferred:
+                # uv keeps the versions of the file that it is to write, if nothing else is asked.
+                (folder / "pylock.toml").write_text(preferences(request.preferred))
+                arguments += ["--output-file", str(folder / "pylock.toml")]
+            place = request.access.directory or folder
+            result = self._uv.run(
                 [*arguments, "--constraints", str(constraints)],
                 request.access,
-                folder=request.access.directory or Path(scratch),
+                folder=place,
                 text="".join(f"{line.text}\n" for line in _lines(request)),
+            )
+            return (
+                replace(result, output=relative_to(place, result.output, folder)) if request.preferred else result
             )
 
 
-def _arguments(request: PipRequest, undated: set[str]) -> list[str]:
+def _arguments(request: PipRequest, dateless: set[str]) -> list[str]:
     arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--no-header", "--no-annotate"]
     arguments += ["--python", str(request.interpreter or sys.executable)]
     arguments += ["--python-version", request.python, "--python-platform", _platform(request)]
@@ -104,7 +127,7 @@ def _arguments(request: PipRequest, undated: set[str]) -> list[str]:
         arguments += ["--resolution", "lowest-direct"]
     if request.exclude_newer is not None:
         arguments += ["--exclude-newer", f"{request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
-        arguments += [f"--exclude-newer-package={name}=false" for name in sorted(undated)]
+        arguments += [f"--exclude-newer-package={name}=false" for name in sorted(dateless)]
     if any(_INDEX_OPTION.match(line.text) for line in request.lines):
         # The model was made by pip, which looks at every index for the best version of each package.
         arguments.append(_EVERY_INDEX)
@@ -123,6 +146,10 @@ def _platform(request: PipRequest) -> str:
     glibc = int(request.glibc.split(".")[1])
     known = next((minor for minor in _UV_GLIBC if minor <= glibc), _UV_GLIBC[-1])
     return f"{WHEEL_ARCHITECTURES[request.platform.architecture]}-manylinux_2_{known}"
+
+
+def _is_other(distribution: ResolvedDistribution, preferred: Mapping[str, str]) -> bool:
+    return preferred.get(distribution.name, distribution.version) != distribution.version
 
 
 def _distribution(file_name: str) -> str:

@@ -1,13 +1,17 @@
-"""Reads what uv resolved: a `pylock.toml` with the files of each distribution."""
+"""Reads what uv resolved, and writes what it is to prefer: `pylock.toml`, with the files of each distribution."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import tomli_w
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.locking.lock_inputs import without_user
 from mlflow_dbimage.locking.locked_packages import WheelSource
@@ -27,6 +31,43 @@ def read_resolution(text: str) -> tuple[ResolvedDistribution, ...]:
     """
     packages = tomllib.loads(text).get("packages", ())
     return tuple(sorted((_distribution(package) for package in packages), key=lambda each: each.name))
+
+
+def preferences(versions: Mapping[str, str]) -> str:
+    """Write a `pylock.toml` of versions alone, by name: uv reads no more of a lock that it is to write anew.
+
+    Versions that no index can have are left out: uv refuses the whole file for one of them.
+    """
+    packages = [
+        {"name": name, "version": versions[name]} for name in sorted(versions) if _is_version(versions[name])
+    ]
+    return tomli_w.dumps({"lock-version": "1.0", "created-by": "mlflow-dbimage", "packages": packages})
+
+
+def _is_version(text: str) -> bool:
+    """Whether a version is one of PEP 440; some of Databricks' and of conda's are not."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def relative_to(directory: Path, text: str, written: Path) -> str:
+    """Return a `pylock.toml` whose paths are relative to `directory`, and not to the folder it was written to."""
+    document = tomllib.loads(text)
+    for package in document.get("packages", ()):
+        tables = [
+            package.get("directory"),
+            package.get("archive"),
+            package.get("sdist"),
+            *package.get("wheels", ()),
+        ]
+        for table in tables:
+            if table is not None and "path" in table:
+                path = os.path.normpath(written / table["path"])
+                table["path"] = os.path.relpath(path, directory.resolve())
+    return tomli_w.dumps(document)
 
 
 def _distribution(package: Mapping[str, Any]) -> ResolvedDistribution:

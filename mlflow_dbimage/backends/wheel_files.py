@@ -65,9 +65,11 @@ def read_contents(wheel: Path, python_minor: str) -> WheelContents:
         listing = _Listing(schemes(python_minor, source.distribution), hashes)
         installer.install(source, listing, dict(_INSTALLER))
         metadata = HeaderParser().parsestr(source.read_dist_info("METADATA"))
+        requirements = tuple(str(line) for line in metadata.get_all("Requires-Dist", []))
         return WheelContents(
             files=tuple(sorted(listing.files, key=lambda file: file.path)),
-            requires=frozenset(_required(metadata.get_all("Requires-Dist", []))),
+            requires=frozenset(_required(requirements)),
+            requirements=requirements,
         )
 
 

@@ -90,6 +90,10 @@ class CondaRequest:
     glibc: str
     exclude_newer: datetime | None
     offline: bool
+    kept: tuple[CondaPackage, ...] = ()
+    """What the base has: preferred where something asks for it, and else left as it is."""
+    kept_python: str | None = None
+    """The base's, with patch, where it has the minor version that is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ class CondaSolution:
     """What the conda solver answers."""
 
     packages: tuple[CondaPackage, ...]
+    """With what is kept of the base."""
     notes: tuple[str, ...] = ()
 
 
@@ -160,6 +165,8 @@ class PipRequest:
     glibc: str
     constraints: Mapping[str, str] = field(default_factory=dict)
     """By name, what the conda part holds."""
+    preferred: Mapping[str, str] = field(default_factory=dict)
+    """By name, the version to take unless something else is asked, whenever it was published."""
     exclude_newer: datetime | None = None
     alone: bool = False
     """Whether the lines are taken alone, without what they depend on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from mlflow_dbimage.environment_spec import EnvironmentSpec
+from mlflow_dbimage.locking import lock_files
 from mlflow_dbimage.locking.environment_solver import CondaRequest, EnvironmentOptions, Solver
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
@@ -22,6 +23,7 @@ def key(spec: EnvironmentSpec, request: CondaRequest, options: EnvironmentOption
     URLs count without their credentials. What a channel or index has at this moment counts only where it is
     known without asking; a lock is thus kept although a channel grew, which is what locks are for.
     """
+    kept = options.kept
     inputs = {
         "python": spec.python,
         "conda": [line.text for line in spec.conda],
@@ -35,6 +37,7 @@ def key(spec: EnvironmentSpec, request: CondaRequest, options: EnvironmentOption
         "as_of": None if request.exclude_newer is None else request.exclude_newer.isoformat(),
         "platform": str(options.platform),
         "glibc": options.glibc,
+        "kept": None if kept is None else [kept.python, lock_files.identity(kept.conda, kept.wheels)],
         "tools": [solver.conda.identity, solver.pip.identity],
     }
     return hashlib.sha256(canonical_json(inputs)).hexdigest()

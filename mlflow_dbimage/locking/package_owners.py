@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.environment_spec import Requirement as Line
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, WheelSource
+from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, WheelSource
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
 
 _METADATA = re.compile(
@@ -73,6 +73,8 @@ class WheelContents:
     files: tuple[PlacedFile, ...]
     requires: frozenset[str] = frozenset()
     """Normalised names of the distributions that it needs."""
+    requirements: tuple[str, ...] = ()
+    """The same as the wheel has them: `numpy<2; python_version < "3.9"`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,14 @@ def constraints(installed: InstalledConda, lines: Sequence[Line]) -> dict[str, s
             continue
         held[name] = f"{name}=={distribution.version}"
     return held
+
+
+def preferences(installed: InstalledConda, kept: KeptPackages | None) -> dict[str, str]:
+    """Return, by name, the versions of a base that are taken unless something else is asked."""
+    if kept is None:
+        return {}
+    of_conda = {name: each.version for name, each in installed.distributions.items() if each.version is not None}
+    return {wheel.name: wheel.version for wheel in kept.wheels} | of_conda
 
 
 def settle_distributions(

@@ -10,18 +10,42 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from mlflow_dbimage.errors import MatchError
-from mlflow_dbimage.locking import package_owners, path_owners, wheel_choice
+from mlflow_dbimage.locking import kept_wheels, package_owners, path_owners, wheel_choice
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution, Solver
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel
+from mlflow_dbimage.locking.kept_wheels import SharedWheels
+from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, LockedWheel
 from mlflow_dbimage.locking.package_owners import InstalledConda, Ownership, ResolvedDistribution
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.progress import Progress
 
 _BUILDS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """What is there before pip's part is resolved."""
+
+    conda: tuple[CondaPackage, ...]
+    installed: InstalledConda
+    """What these have on disk."""
+    kept: KeptPackages | None = None
+    """Of a base. Its wheels are taken where a distribution is wanted in their version, else left beside."""
+
+    @property
+    def wheels(self) -> tuple[LockedWheel, ...]:
+        """The base's."""
+        return () if self.kept is None else self.kept.wheels
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the base's packages, by name."""
+        conda = () if self.kept is None else self.kept.conda
+        known = {canonicalize_name(package.name): package.version for package in conda}
+        return known | {wheel.name: wheel.version for wheel in self.wheels}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +58,23 @@ class PipPart:
     notes: tuple[str, ...]
 
 
-def solve(
-    request: PipRequest,
-    conda: Sequence[CondaPackage],
-    installed: InstalledConda,
-    solver: Solver,
-    progress: Progress,
-) -> PipPart:
+def solve(request: PipRequest, present: Present, solver: Solver, progress: Progress) -> PipPart:
     """Resolve, choose or build wheels, fetch them, and settle who owns what.
 
     Raises: as `locked_env.lock`.
     """
-    with progress.step("resolving pip packages") as step:
-        solution = _resolve(request, solver)
-        step.note(f"{len(solution.distributions)} packages")
-    owners = package_owners.settle_distributions(conda, solution.distributions, installed)
-    chosen = _wheels(owners.pip, request, solver, progress)
-    part = _placed(owners, chosen, request, installed, solver=solver, progress=progress)
-    return replace(part, notes=solution.notes)
+    solution = PipSolution(distributions=())
+    if request.lines:
+        with progress.step("resolving pip packages") as step:
+            solution = _resolve(request, solver)
+            step.note(f"{len(solution.distributions)} packages")
+    owners = package_owners.settle_distributions(present.conda, solution.distributions, present.installed)
+    shared = kept_wheels.share(owners.pip, present.wheels, present.installed.without(owners.left_out))
+    new = [each for each in owners.pip if each.name not in {wheel.name for wheel in shared.serving}]
+    kept = _at_hand((*shared.serving, *shared.beside), request, solver)
+    chosen = sorted((*kept, *_wheels(new, request, solver, progress)), key=lambda wheel: wheel.name)
+    part = _placed(owners, chosen, request, present.installed, solver=solver, progress=progress)
+    return replace(part, notes=solution.notes + _contradictions(part, shared, present, request, solver))
 
 
 def settle(
@@ -92,6 +115,23 @@ def _placed(
     return PipPart(wheels=wheels, conda=owners.conda, decisions=owners.decisions + decisions, notes=())
 
 
+def _contradictions(
+    part: PipPart, shared: SharedWheels, present: Present, request: PipRequest, solver: Solver
+) -> tuple[str, ...]:
+    """Say what of the base was left as it is, and has other versions beside it than it needs."""
+    names = {wheel.name for wheel in shared.beside}
+    beside = [wheel for wheel in part.wheels if wheel.name in names]
+    conda = {package.name for package in part.conda}
+    brought = [each for each in present.installed.distributions.values() if each.package in conda]
+    after = {each.name: each.version for each in brought if each.version is not None}
+    return kept_wheels.contradictions(
+        [(wheel, solver.wheels.contents(wheel, request.python_minor)) for wheel in beside],
+        present.versions,
+        after | {wheel.name: wheel.version for wheel in part.wheels},
+        request.python,
+    )
+
+
 def interpreter(prefix: Path, target: Platform) -> Path | None:
     """Return the environment's Python where it can run on this machine."""
     machine = wheel_choice.WHEEL_ARCHITECTURES[target.architecture]
@@ -121,6 +161,16 @@ def _attempt(request: PipRequest, solver: Solver) -> PipSolution | MatchError:
 
 def _names(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+def _at_hand(wheels: Sequence[LockedWheel], request: PipRequest, solver: Solver) -> list[LockedWheel]:
+    """Return wheels of a base, building again what was built there and is not kept here."""
+    return [
+        wheel
+        if wheel.built_from is None or solver.wheels.has(wheel)
+        else solver.pip.build(wheel.built_from, request)
+        for wheel in wheels
+    ]
 
 
 def _wheels(
