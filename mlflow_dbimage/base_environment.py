@@ -16,6 +16,7 @@ from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image, Layer, canonical_json
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
 from mlflow_dbimage.oci.verified import DigestingStream
@@ -43,6 +44,12 @@ class BaseEnvironment:
     """`all` or `none`."""
     files: Mapping[str, FileState]
     """Every file and link, by path in the image (relative to its root)."""
+
+    @property
+    def digest(self) -> Digest:
+        """The identity of what layers on top rely on: place, byte code, packages and files."""
+        files = {path: list(state) for path, state in self.files.items()}
+        return Digest.of(canonical_json([self.prefix, self.bytecode, str(self.locked.digest), files]))
 
     def to_entry(self) -> TarEntry:
         """Give the file of the inventory layer; it holds no URL with credentials."""

@@ -8,10 +8,11 @@ makes it, the other waits and finds it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlflow_dbimage.base_environment import BaseEnvironment, file_states
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import FORMAT
 from mlflow_dbimage.locked_env import LockedEnv
@@ -22,11 +23,13 @@ from mlflow_dbimage.model_layers import (
     scoring_entries,
     stated_parents,
     write_environment,
+    write_whiteouts,
 )
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.overlay import difference
 from mlflow_dbimage.packed_env import (
     BytecodeCompiler,
     PackedEnv,
@@ -67,6 +70,8 @@ class EnvironmentWish:
     budget: int
     """Most layers that it may take."""
     style: LayerStyle
+    base: BaseEnvironment | None = None
+    """What the base has at the prefix: then only what differs is laid over it. None where it has nothing."""
 
 
 class Rehearsed(Protocol):
@@ -153,6 +158,7 @@ def _key(wish: EnvironmentWish) -> str:
         wish.budget,
         wish.style.compression.identity,
         stated_parents(wish.style.parents, wish.prefix),
+        None if wish.base is None else str(wish.base.digest),
     )
 
 
@@ -171,21 +177,71 @@ def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress
     with progress.step("checking the environment with conda-pack") as step:
         packed = pack(prefix, makers.packer, wish.prefix, channel_urls=wish.locked.channel_urls())
         step.note(f"{len(packed.distributions)} distributions, {packed.size / 1e6:,.0f} MB")
-    kind, modules, notes = _modules_to_compile(packed, wish, makers.python, work, progress)
-    if modules:
-        with progress.step(f"compiling {len(modules)} modules"):
-            packed = with_bytecode(packed, prefix, modules, makers.python)
+    made = _compiled if wish.base is None else _laid_over
+    laid = made(packed, wish, makers.python, work, progress)
     with progress.step("writing environment layers") as step:
-        step.total(packed.size)
-        groups = group(packed, wish.budget)
-        layers = write_environment(groups, wish.locked.files(), wish.style, step.advance)
+        step.total(laid.env.size)
+        groups = group(laid.env, wish.budget)
+        layers = (
+            *write_whiteouts(laid.whiteouts, wish.style),
+            *write_environment(groups, wish.locked.files(), wish.style, step.advance),
+        )
         step.note(f"{len(layers)} layers, {sum(layer.descriptor.size for layer in layers) / 1e6:,.0f} MB")
     return EnvironmentLayers(
         layers=layers,
-        bytecode=kind,
-        bytecode_modules=str(Digest.of(canonical_json(sorted(modules)))),
-        notes=notes,
+        bytecode=laid.bytecode,
+        bytecode_modules=str(Digest.of(canonical_json(sorted(laid.modules)))),
+        notes=laid.notes,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Laid:
+    """What is written to layers."""
+
+    env: PackedEnv
+    bytecode: str
+    modules: frozenset[str]
+    """Those that got byte code here."""
+    notes: tuple[str, ...]
+    whiteouts: tuple[str, ...] = ()
+
+
+def _compiled(
+    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+) -> _Laid:
+    """Give the whole environment, with byte code."""
+    kind, modules, notes = _modules_to_compile(packed, wish, python, work, progress)
+    env = _with_bytecode(packed, work / "env", modules, python, progress)
+    return _Laid(env=env, bytecode=kind, modules=modules, notes=notes)
+
+
+def _laid_over(
+    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+) -> _Laid:
+    """Give what the base has not; the byte code of what it has is there, unless another Python makes it anew."""
+    assert wish.base is not None
+    with progress.step("comparing the environment with the base's") as step:
+        overlay = difference(packed, file_states(packed), wish.base, compiled=False)
+        step.note(f"{len(overlay.kept)} distributions are there, {len(overlay.added)} are not")
+    recompiled = any((each.name, each.manager) == ("python", "conda") for each in overlay.added)
+    new = packed if recompiled else replace(packed, distributions=overlay.added)
+    kind, modules, notes = _modules_to_compile(new, wish, python, work, progress)
+    if modules:
+        new = _with_bytecode(new, work / "env", modules, python, progress)
+        whole = new if recompiled else replace(packed, distributions=(*overlay.kept, *new.distributions))
+        overlay = difference(whole, file_states(whole), wish.base, compiled=recompiled)
+    env = replace(packed, distributions=overlay.added)
+    return _Laid(env=env, bytecode=kind, modules=modules, notes=notes, whiteouts=overlay.whiteouts)
+
+
+def _with_bytecode(
+    packed: PackedEnv, prefix: Path, modules: frozenset[str], python: EnvironmentPrograms, progress: Progress
+) -> PackedEnv:
+    if not modules:
+        return packed
+    with progress.step(f"compiling {len(modules)} modules"):
+        return with_bytecode(packed, prefix, modules, python)
 
 
 def _modules_to_compile(
@@ -229,15 +285,7 @@ def _to_record(made: EnvironmentLayers) -> dict[str, Any]:
         "bytecode": made.bytecode,
         "bytecode_modules": made.bytecode_modules,
         "notes": list(made.notes),
-        "layers": [
-            {
-                "descriptor": layer.descriptor.to_dict(),
-                "diff_id": str(layer.diff_id),
-                "title": layer.title,
-                "contents": list(layer.contents),
-            }
-            for layer in made.layers
-        ],
+        "layers": [layer.to_dict() for layer in made.layers],
     }
 
 
@@ -246,15 +294,6 @@ def _from_record(record: Mapping[str, Any]) -> EnvironmentLayers:
         bytecode=record["bytecode"],
         bytecode_modules=record["bytecode_modules"],
         notes=tuple(record["notes"]),
-        layers=tuple(
-            AddedLayer(
-                kind="environment",
-                descriptor=Descriptor.from_dict(layer["descriptor"]),
-                diff_id=Digest.parse(layer["diff_id"]),
-                title=layer["title"],
-                contents=tuple(layer["contents"]),
-            )
-            for layer in record["layers"]
-        ),
+        layers=tuple(AddedLayer.from_dict(layer) for layer in record["layers"]),
         reused=True,
     )

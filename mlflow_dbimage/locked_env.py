@@ -38,6 +38,9 @@ __all__ = ["EnvironmentOptions", "LockedEnv", "Solver", "cutoff", "lock", "lock_
 #: Of the form of `to_record`.
 _RECORD_VERSION = 1
 
+#: What MLflow writes into every conda environment, and no model imports: whose it is does not matter.
+_INSTALLERS = ("pip", "setuptools", "wheel")
+
 _URL = re.compile(r"https?://[^\s'\"#;]+")
 
 
@@ -218,7 +221,12 @@ def conda_request(spec: EnvironmentSpec, options: EnvironmentOptions) -> CondaRe
         offline=options.offline,
         kept=() if kept is None else kept.conda,
         kept_python=kept.python if kept is not None and fits else None,
+        kept_installers={} if kept is None else _installers(kept),
     )
+
+
+def _installers(kept: KeptPackages) -> dict[str, str]:
+    return {wheel.name: wheel.version for wheel in kept.wheels if wheel.name in _INSTALLERS}
 
 
 def _pip_request(

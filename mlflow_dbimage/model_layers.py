@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.layer import write_layer
-from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry, sorted_with_parents
+from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry, sorted_with_parents, whiteouts
 from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedDistribution, PackedEnv
 
 MODEL_PATH = "/opt/dbimage/model"
@@ -56,6 +57,27 @@ class AddedLayer:
     diff_id: Digest
     title: str
     contents: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {
+            "kind": self.kind,
+            "descriptor": self.descriptor.to_dict(),
+            "diff_id": str(self.diff_id),
+            "title": self.title,
+            "contents": list(self.contents),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AddedLayer:
+        """Read the JSON form."""
+        return cls(
+            kind=data["kind"],
+            descriptor=Descriptor.from_dict(data["descriptor"]),
+            diff_id=Digest.parse(data["diff_id"]),
+            title=data["title"],
+            contents=tuple(data["contents"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +134,7 @@ def write_environment(
         style: How layers are written.
         report: Called with the bytes of each layer that is done, uncompressed.
     """
+    groups = groups or [LayerGroup(title="lock", distributions=())]
     locks = [file_entry(f"{LOCK_PATH[1:]}/{name}", data, 0o644) for name, data in lock_files.items()]
 
     def write(position: int) -> AddedLayer:
@@ -126,6 +149,22 @@ def write_environment(
     # Framing holds the interpreter, hashing and compressing do not: two writers keep two cores busy.
     with ThreadPoolExecutor(_WRITERS) as pool:
         return tuple(pool.map(write, range(len(groups))))
+
+
+def write_whiteouts(paths: Sequence[str], style: LayerStyle) -> tuple[AddedLayer, ...]:
+    """Write the layer that hides paths of the base, to lie beneath all others; none where nothing is hidden.
+
+    It is a layer of its own: beside new content for the same folder, engines leave the old files visible.
+    """
+    if not paths:
+        return ()
+    written = write_layer(whiteouts(paths, style.parents), style.directory, style.compression)
+    title = f"{len(paths)} paths of the base hidden"
+    return (
+        AddedLayer(
+            kind="whiteouts", descriptor=written.descriptor, diff_id=written.diff_id, title=title, contents=()
+        ),
+    )
 
 
 def write_scoring(style: LayerStyle, prefix: str) -> AddedLayer:

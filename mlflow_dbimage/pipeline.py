@@ -88,6 +88,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         style = _style(request, planned, tools)
         environment = _environment(request, planned, style, tools)
         layers = (
+            *model_layers.write_whiteouts(planned.layout.hidden, style),
             *environment.layers,
             model_layers.write_scoring(style, planned.layout.prefix),
             *model_layers.write_model(planned.spec, style),
@@ -143,14 +144,16 @@ def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyl
 
 
 def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, tools: Tools) -> EnvironmentLayers:
+    base = planned.layout.base
     wish = EnvironmentWish(
         locked=planned.locked,
         prefix=planned.layout.prefix,
         spec=planned.spec,
         platform=request.platform,
-        bytecode=request.bytecode,
+        bytecode=request.bytecode if base is None else base.bytecode,
         budget=request.layers,
         style=style,
+        base=base,
     )
     return obtain(
         wish,
@@ -175,7 +178,7 @@ def _record(
         base_reference=planned.base.reference,
         base_digest=str(planned.base.image.digest),
         base_layers=len(planned.base.image.layers),
-        parents=model_layers.stated_parents(style.parents, IMAGE_PREFIX),
+        parents=model_layers.stated_parents(style.parents, planned.layout.prefix),
         platform=str(locked.platform),
         glibc=planned.base.glibc,
         python=locked.python,

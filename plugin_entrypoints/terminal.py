@@ -121,6 +121,7 @@ def plan(data: Mapping[str, Any]) -> str:
             ("support", match and support(match["end_of_support"], match["days_left"])),
             ("pins", match and ", ".join(f"{count} {agreement}" for agreement, count in match["counts"].items())),
             ("base", f"{base['reference']} ({base['system']}, glibc {base['glibc']}, {size(base['size'])})"),
+            ("environment", _environment(data["environment"])),
             ("python", f"{data['python']} for {data['platform']}"),
             ("packages", _package_counts(packages)),
             ("lock", data["lock"]),
@@ -128,7 +129,9 @@ def plan(data: Mapping[str, Any]) -> str:
         )
     )
     differing = [each for each in match["pins"] if each["agreement"] in ("changed", "missing")] if match else []
-    return f"{lines}{pins(differing)}\n\n{_predicted(data['layers'])}{notes(data['notes'])}"
+    over = "kept" in data["environment"]
+    listed = _differing(data["environment"]) if over else _predicted(data["layers"])
+    return f"{lines}{pins(differing)}\n\n{listed}{notes(data['notes'])}"
 
 
 def support(ended: str | None, days_left: int | None) -> str:
@@ -256,3 +259,27 @@ def _package_counts(packages: Sequence[Mapping[str, Any]]) -> str:
 def _predicted(layers: Sequence[Mapping[str, Any]]) -> str:
     rows = [(each["title"], each["packages"] or None, size(each["size"])) for each in layers]
     return table(rows, ("layer", "packages", "about"))
+
+
+def _environment(layout: Mapping[str, Any]) -> str:
+    """Say where the environment lies, and what of it the base has."""
+    place = f"{layout['kind']} at {layout['prefix']}"
+    if "kept" not in layout:
+        return place
+    counts = (
+        f"{layout['kept']} of the base kept",
+        f"{len(layout['changed'])} changed",
+        f"{len(layout['added'])} added",
+        f"{len(layout['gone'])} gone",
+    )
+    return f"{place}: {', '.join(counts)}; {size(layout['size'])} to lay over it at most"
+
+
+def _differing(layout: Mapping[str, Any]) -> str:
+    """List what is laid over a base, and what is hidden of it."""
+    rows = [(each["name"], each["from"], each["to"], size(each["size"] or 0)) for each in layout["changed"]]
+    rows += [(each["name"], "", each["version"], size(each["size"] or 0)) for each in layout["added"]]
+    rows += [(name, version, "gone", "") for name, version in (each.split(" ", 1) for each in layout["gone"])]
+    return (
+        table(rows, ("package", "in the base", "in the image", "size")) if rows else "all packages are the base's"
+    )

@@ -10,13 +10,13 @@ import asyncio
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import rattler
-from rattler.exceptions import GatewayError, InstallerError, InvalidMatchSpecError, SolverError
+from rattler.exceptions import GatewayError, InstallerError, SolverError
 from rattler.package_cache import PackageCacheLayer, ValidationMode
 
 from mlflow_dbimage.backends.conda_access import ChannelAsOf, channel_client
@@ -26,28 +26,17 @@ from mlflow_dbimage.backends.conda_keeping import kept_or_new, with_the_rest
 from mlflow_dbimage.backends.conda_offers import offers_of
 from mlflow_dbimage.backends.conda_prefix import settle_shared_paths
 from mlflow_dbimage.backends.conda_records import Channel, channels_of, record_of
+from mlflow_dbimage.backends.conda_specs import attempts, specifications, virtual_packages
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
-from mlflow_dbimage.environment_spec import Requirement
-from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.locking.environment_solver import CondaRequest, CondaSolution
 from mlflow_dbimage.locking.exact_packages import CondaOffer
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision
 from mlflow_dbimage.progress import Progress
 
-#: The names that conda and wheels have for processors, by conda platform.
-_ARCHSPEC = {
-    "linux-64": "x86_64",
-    "linux-aarch64": "aarch64",
-    "linux-ppc64le": "ppc64le",
-    "linux-s390x": "s390x",
-}
-
 # When rattler's threads are at rest: so many looks in a row in which this process used almost no processor.
 _MOST_LOOKS, _QUIET_LOOKS = 100, 3
 _LOOK_SECONDS, _AT_REST_SECONDS = 0.1, 0.005
-
-#: Of the kernel; no package that models use asks for a newer one.
-_LINUX = "5.10"
 
 
 class RattlerConda:
@@ -73,12 +62,12 @@ class RattlerConda:
         """
         channels = channels_of(request.channels, request.channel_map)
         self._configured = (*self._configured, *(channel.secret_url for channel in channels))
-        specs = _specs(request.requirements, channels)
+        wanted = specifications(request, channels)
         failure: SolverError | None = None
-        for python, newest, note in _attempts(request):
+        for python, newest, note in attempts(request):
             try:
                 records = self._run(
-                    functools.partial(self._solve, request, channels, [python, *specs], newest),
+                    functools.partial(self._solve, request, channels, [python, *wanted], newest),
                     [channel.secret_url for channel in channels],
                     offline=request.offline,
                 )
@@ -107,7 +96,7 @@ class RattlerConda:
             gateway=gateway,
             platforms=platforms,
             locked_packages=[record_of(package) for package in request.kept],
-            virtual_packages=_virtual_packages(request),
+            virtual_packages=virtual_packages(request),
         )
 
     def _gateway(self, request: CondaRequest, channels: Sequence[Channel]) -> rattler.Gateway:
@@ -256,63 +245,3 @@ def _let_workers_end() -> None:
         quiet = quiet + 1 if time.process_time() - before < _AT_REST_SECONDS else 0
         if quiet == _QUIET_LOOKS:
             return
-
-
-def _attempts(request: CondaRequest) -> Iterator[tuple[str, datetime | None, str | None]]:
-    """Yield Python specification, time, and the note to make if it works, from the most exact on."""
-    minor = ".".join(request.python.split(".")[:2])
-    pythons = [request.python] if request.python == minor else [request.python, minor]
-    if request.kept_python is not None:
-        pythons = [request.kept_python, *(python for python in pythons if python != request.kept_python)]
-    times = [request.exclude_newer] if request.exclude_newer is None else [request.exclude_newer, None]
-    for newest in times:
-        for python in pythons:
-            notes = []
-            if python == request.kept_python:
-                if request.python not in (python, minor):
-                    notes.append(
-                        f"the base's Python {python} is kept, where the model was made with {request.python}"
-                    )
-            elif python != request.python:
-                notes.append(f"no channel fits Python {request.python}; another {minor} is taken")
-            if newest != request.exclude_newer:
-                notes.append(
-                    f"conda packages are solved as of today: none fit as of {request.exclude_newer:%Y-%m-%d}"
-                )
-            yield f"python {python}.*", newest, "; ".join(notes) or None
-
-
-def _specs(requirements: Sequence[Requirement], channels: Sequence[Channel]) -> list[str]:
-    specs: list[str] = []
-    problems: list[str] = []
-    for requirement in requirements:
-        channel, mark, rest = requirement.text.rpartition("::")
-        url = next((each.url for each in channels if each.name == channel), None)
-        text = f"{url}::{rest}" if mark and url else requirement.text
-        try:
-            rattler.MatchSpec(text)
-            specs.append(text)
-        except InvalidMatchSpecError as error:
-            reason = str(error).splitlines()[0]
-            problems.append(f"{requirement.origin}: `{requirement.text}`: {reason}")
-    if problems:
-        raise InputError(
-            "model-environment-invalid", "conda cannot understand these lines:\n  " + "\n  ".join(problems)
-        )
-    return specs
-
-
-def _virtual_packages(request: CondaRequest) -> list[rattler.GenericVirtualPackage]:
-    """Describe the target, as the base image has it, and nothing of this machine."""
-    described = [
-        ("__glibc", request.glibc, "0"),
-        ("__linux", _LINUX, "0"),
-        ("__unix", "0", "0"),
-        ("__archspec", "1", _ARCHSPEC[request.platform]),
-    ]
-    return [
-        rattler.GenericVirtualPackage(
-            rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
-        )
-        for name, version, build in described
-    ]

@@ -94,6 +94,8 @@ class CondaRequest:
     """What the base has: preferred where something asks for it, and else left as it is."""
     kept_python: str | None = None
     """The base's, with patch, where it has the minor version that is wanted."""
+    kept_installers: Mapping[str, str] = field(default_factory=dict)
+    """By name, the version of pip and the like that the base has as wheels: they meet requirements for conda's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

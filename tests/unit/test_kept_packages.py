@@ -47,6 +47,7 @@ NEWER = [
     ToyPackage(name="needs-libx", depends=["libx"]),
     distribution("six", "2.0"),
     distribution("dated", "0.5"),
+    distribution("pip", "2.0"),
 ]
 
 
@@ -67,6 +68,7 @@ def index(tmp_path: Path) -> Iterator[PackageIndex]:
     make_wheel(directory, "small", "1.0")
     make_wheel(directory, "small", "2.0")
     make_wheel(directory, "six", "2.0")
+    make_wheel(directory, "pip", "1.0")
     times = {path.name: "2021-01-01T00:00:00Z" for path in directory.iterdir()}
     times |= {wheel_name(name, "1.0"): "2023-01-01T00:00:00Z" for name in ("array", "small")}
     times |= {wheel_name("array", "2.0"): "2023-01-01T00:00:00Z"}
@@ -105,7 +107,8 @@ class Site:
     """A solver with its caches, a channel and an index, and the golden base whose packages are kept."""
 
     def __init__(self, folder: Path, channel: str, index: PackageIndex) -> None:
-        self._folder, self._channel, self._index = folder, channel, index
+        self.index = index
+        self._folder, self._channel = folder, channel
         (folder / "model").mkdir()
         self._solver = make_solver(folder / "cache")
         whole = self.solve(conda=("tool", "six =1", "dated =1"))
@@ -131,7 +134,7 @@ class Site:
 
     def _options(self, kept: LockedEnv | None):
         wanted = None if kept is None else kept.as_kept()
-        return make_options(self._channel, index_url=self._index.url, kept=wanted)
+        return make_options(self._channel, index_url=self.index.url, kept=wanted)
 
 
 @pytest.fixture
@@ -212,6 +215,16 @@ def test_a_conda_package_of_the_model_takes_the_place_of_a_wheel_of_the_base(sit
     locked = site.solve(conda=("six =1",), kept=base)
     assert [each.name for each in locked.wheels] == ["array", "frame", "plot", "small"]
     assert changed(changes(base, locked)) == [("six", "2.0", "1.0")]
+
+
+@pytest.mark.parametrize(("line", "of_conda"), [("pip", []), ("pip <=2", []), ("pip >=2", ["pip"])])
+def test_the_bases_installers_meet_conda_requirements_for_theirs(
+    site: Site, line: str, of_conda: list[str]
+) -> None:
+    base = replace(site.base, wheels=(*site.base.wheels, locked_wheel(site.index, "pip")))
+    locked = site.solve(conda=(line,), kept=base)
+    assert [each.name for each in locked.conda if each.name == "pip"] == of_conda
+    assert [each.name for each in locked.wheels if each.name == "pip"] == ([] if of_conda else ["pip"])
 
 
 def test_the_same_package_through_another_mirror_is_the_bases_own(site: Site) -> None:
