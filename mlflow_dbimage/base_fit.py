@@ -57,6 +57,8 @@ def _environment(record: ImageRecord, image: Image, base: BaseImage) -> list[str
     """Hold what an image takes from its base's environment against the new base's."""
     if record.env_layout == "isolated":
         golden = BaseRecord.from_labels(base.image.labels)
+        if any(layer.kind == "whiteouts" for layer in record.layers):
+            return []  # made for a golden base with an environment at the same place: it hides all that is there
         if golden is None or golden.environment_prefix != record.environment_prefix:
             return []
         return [f"it has an environment of its own at `{golden.environment_prefix}`, which would show through"]

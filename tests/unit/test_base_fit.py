@@ -10,7 +10,7 @@ import pytest
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_fit import misfits
 from mlflow_dbimage.base_image import BaseImage
-from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.oci.image import Image, RunConfig, append
@@ -99,9 +99,16 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
 
 def test_another_place_is_told(tmp_path: Path) -> None:
     old = golden.base_image(tmp_path / "old", golden.BASE.to_entry())
-    moved = replace(golden.BASE, prefix="/databricks/conda/envs/databricks-ml")
+    moved = replace(golden.BASE, prefix="/databricks/conda/envs/databricks-ml", files={})
     new = golden.base_image(tmp_path / "new", moved.to_entry())
     assert "its environment is at `/databricks/conda/envs/databricks-ml`" in found(OVERLAY, old, on(new))
+
+
+def test_what_hides_an_environment_at_the_same_place_does_so_on_any_base(tmp_path: Path) -> None:
+    base = on(golden.base_image(tmp_path, golden.BASE.to_entry()))
+    hiding = LayerRecord(kind="whiteouts", digest="", diff_id="", size=1, contents=())
+    assert "show through" in found(ISOLATED, base.image, base)
+    assert found(replace(ISOLATED, layers=(hiding, *ISOLATED.layers)), base.image, base) == ""
 
 
 def test_an_overlay_needs_a_golden_base(plain: Image, tmp_path: Path) -> None:
