@@ -6,7 +6,7 @@ cluster's Python. So the choice and the lock are made together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from mlflow_dbimage import base_environment, lock_changes
@@ -48,6 +48,16 @@ class EnvironmentLayout:
     hidden: tuple[str, ...] = ()
     """Paths of the base, relative to its root, that would be seen in the environment and are not of it."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def brought(self) -> LockedEnv:
+        """The lock without what the base has: what the layers of the image hold."""
+        there = set(self.changes.kept) if self.changes is not None else set()
+        return replace(
+            self.locked,
+            conda=tuple(each for each in self.locked.conda if each.name not in there),
+            wheels=tuple(each for each in self.locked.wheels if each.name not in there),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form of a plan."""

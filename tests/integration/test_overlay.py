@@ -23,6 +23,7 @@ from mlflow_dbimage.locking.environment_solver import CondaBackend, CondaRequest
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.oci.validate import problems
 from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.settings_sources import Surroundings
@@ -178,6 +179,7 @@ def test_what_is_laid_over_is_the_lock_installed_whole(site: Site) -> None:
     record = site.record("changed")
     assert kinds(record) == ["whiteouts", "environment", "scoring", "model"]
     assert record.layers[1].contents == ("array 2.0", "extra 1.0", "frame 2.0")
+    assert problems(site.image("changed"), from_layer=record.base_layers) == ()
     digest, whole = site.whole("changed")
     assert digest == record.lock_digest
     assert states(site.root("changed") / PREFIX) == whole
@@ -198,6 +200,14 @@ def test_what_is_laid_over_is_the_lock_installed_whole(site: Site) -> None:
     assert site.python("changed", "-m", "pip", "check").stdout == (
         "plot 1.0 has requirement array<2, but you have array 2.0.\n"
     ), "as the lock has it"
+
+
+@pytest.mark.peers
+def test_an_independent_program_unpacks_it_to_the_same(site: Site, tmp_path: Path) -> None:
+    site.build("unpacked", "array==2.0", "frame")
+    image, bundle = f"{site.bench.target}:unpacked", tmp_path / "bundle"
+    subprocess.run(["umoci", "unpack", "--image", image, bundle], capture_output=True, check=True)
+    assert states(bundle / "rootfs" / PREFIX) == site.whole("unpacked")[1]
 
 
 def test_a_new_version_of_the_model_reuses_what_is_laid_over(site: Site) -> None:

@@ -58,6 +58,7 @@ def test_a_golden_base_that_fits_gets_an_overlay(tmp_path: Path, wanted: str) ->
     assert layout.base.locked == GOLDEN
     assert (layout.hidden, layout.notes) == ((), ())
     told = layout.to_dict()
+    assert [each.name for each in layout.brought.wheels] == ["a"]
     assert (told["kind"], told["kept"], [each["name"] for each in told["changed"]]) == ("overlay", 3, ["a"])
 
 
@@ -66,6 +67,7 @@ def test_a_plain_base_gets_it_isolated(tmp_path: Path, wanted: str) -> None:
     plain = append(golden(tmp_path), [], RunConfig(labels={"dev.dbimage.base": ""}))
     layout = chosen(plain, wanted, tmp_path)
     assert (layout.kind, layout.locked, layout.base, layout.hidden) == ("isolated", ALONE, None, ())
+    assert layout.brought == ALONE
     assert layout.to_dict() == {"kind": "isolated", "prefix": "/opt/dbimage/env"}
 
 
