@@ -55,7 +55,7 @@ CODES: dict[str, str] = {
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",
     "runtime-mismatch": "the runtime does not fit the model",
-    "layout-impossible": "the base has nothing for the wanted place of the environment",
+    "layout-impossible": "the base or the model does not fit the wanted place of the environment",
     "unsolvable": "no set of packages satisfies the requirements",
     "package-not-found": "no channel or index has a package",
     "base-drift": "packages of a golden base cannot be had as they are listed",

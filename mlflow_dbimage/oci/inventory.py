@@ -22,7 +22,7 @@ LIBC = re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?libc(?:\.so\.6|-\d+\.\d+\.so)
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 # Where layers of ours may write; elsewhere only the top of the tree can matter to us.
 _WATCHED = ("opt/", "databricks/")
-_SHALLOW, _DEEP = 2, 4
+_SHALLOW, _DEEP = 2, 5
 _MOST_TEXT = 1 << 16
 _MOST_LIBC = 64 << 20
 
@@ -35,7 +35,7 @@ class Inventory:
     """`2.36`; None where there is no glibc."""
     os_release: Mapping[str, str]
     directories: Mapping[str, Owner]
-    """At the top two levels, and at four below `opt` and `databricks`."""
+    """At the top two levels, and at five below `opt` and `databricks`."""
     symlinks: Mapping[str, str]
     """At the top level."""
     packages: tuple[SystemPackage, ...] = ()

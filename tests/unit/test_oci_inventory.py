@@ -104,8 +104,8 @@ def test_directories_are_seen_at_the_top_and_where_we_may_write() -> None:
     ]
     assert set(seen(members).directories) == {
         *("usr", "usr/a"),
-        *("opt", "opt/a", "opt/a/b", "opt/a/b/c"),
-        *("databricks", "databricks/a", "databricks/a/b", "databricks/a/b/c"),
+        *("opt", "opt/a", "opt/a/b", "opt/a/b/c", "opt/a/b/c/d"),
+        *("databricks", "databricks/a", "databricks/a/b", "databricks/a/b/c", "databricks/a/b/c/d"),
     }
 
 
