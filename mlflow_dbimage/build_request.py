@@ -141,6 +141,7 @@ def environment_options(settings: Settings, glibc: str) -> EnvironmentOptions:
         extra_index_urls=settings.extra_index_url,
         exclude_newer=settings.exclude_newer,
         offline=settings.offline,
+        local_version_indexes=settings.local_version_indexes,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from mlflow_dbimage.build_cache import BuildCache, scratch_directory
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import MatchError
-from mlflow_dbimage.locking import lock_files, lock_inputs, package_owners, pip_part
+from mlflow_dbimage.locking import local_versions, lock_files, lock_inputs, package_owners, pip_part
 from mlflow_dbimage.locking.environment_solver import (
     CONDA_PLATFORMS,
     DEFAULT_CHANNELS,
@@ -178,7 +178,10 @@ def lock(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver, pro
             return locked
         pip_request = _pip_request(locked, spec, options, prefix)
         present = Present(conda=conda, installed=package_owners.read_installed(prefix), kept=options.kept)
-        return _with_pip(locked, pip_request, present, solver, progress)
+        try:
+            return _with_pip(locked, pip_request, present, solver, progress)
+        except MatchError as error:
+            raise local_versions.explained(error, spec.pip, options.local_version_indexes) from None
 
 
 def inputs_key(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver) -> str:
@@ -232,15 +235,16 @@ def _installers(kept: KeptPackages) -> dict[str, str]:
 def _pip_request(
     locked: LockedEnv, spec: EnvironmentSpec, options: EnvironmentOptions, prefix: Path
 ) -> PipRequest:
+    lines = (*spec.pip, *local_versions.index_lines(spec.pip, options.local_version_indexes))
     return PipRequest(
         access=IndexAccess(
             directory=spec.directory,
             index_url=options.index_url,
             extra_index_urls=options.extra_index_urls,
-            line_urls=tuple(url for line in spec.pip for url in _URL.findall(line.text)),
+            line_urls=tuple(url for line in lines for url in _URL.findall(line.text)),
             offline=options.offline,
         ),
-        lines=spec.pip,
+        lines=lines,
         python=locked.python,
         interpreter=pip_part.interpreter(prefix, options.platform),
         platform=options.platform,

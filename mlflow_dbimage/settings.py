@@ -169,6 +169,14 @@ class Settings:
             kinds.URL_TABLE, "where conda channels are found, by name (also `defaults`)", scope=Scope.SITE
         ),
     )
+    local_version_indexes: Mapping[str, str] = field(
+        default_factory=lambda: _EMPTY,
+        metadata=_key(
+            kinds.URL_TABLE,
+            "package indexes of local versions, by label (`+cu117`), for lines such as `torch==1.13.1+cu117`",
+            scope=Scope.SITE,
+        ),
+    )
     bases: Mapping[str, ImageLocation] = field(
         default_factory=lambda: _EMPTY,
         metadata=_key(kinds.BASE_TABLE, "base images of runtimes, by runtime", scope=Scope.SITE),

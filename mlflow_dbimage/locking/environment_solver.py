@@ -55,6 +55,8 @@ class EnvironmentOptions:
     offline: bool = False
     kept: KeptPackages | None = None
     """What the base has already, and stays unless the model asks for others."""
+    local_version_indexes: Mapping[str, str] = field(default_factory=dict)
+    """By local version label (`+cu117`), the index that has such versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,9 @@ def key(spec: EnvironmentSpec, request: CondaRequest, options: EnvironmentOption
         ],
         "contents": dict(solver.conda.validators(request)),
         "indexes": [without_credentials(url) for url in (options.index_url or "", *options.extra_index_urls)],
+        "local_versions": {
+            label: without_credentials(url) for label, url in options.local_version_indexes.items()
+        },
         "as_of": None if request.exclude_newer is None else request.exclude_newer.isoformat(),
         "platform": str(options.platform),
         "glibc": options.glibc,
