@@ -34,6 +34,7 @@ from mlflow_dbimage.packed_env import (
     BytecodeCompiler,
     PackedEnv,
     Packer,
+    RecordedFiles,
     all_modules,
     pack,
     with_bytecode,
@@ -149,6 +150,8 @@ def obtain(
 
 
 def _key(wish: EnvironmentWish) -> str:
+    inside = f"{wish.prefix[1:]}/"
+    parents = {path: owner for path, owner in wish.style.parents.items() if path.startswith(inside)}
     return cache_key(
         FORMAT,
         str(wish.locked.digest),
@@ -158,6 +161,7 @@ def _key(wish: EnvironmentWish) -> str:
         wish.budget,
         wish.style.compression.identity,
         stated_parents(wish.style.parents, wish.prefix),
+        sorted(parents.items()),
         None if wish.base is None else str(wish.base.digest),
     )
 
@@ -174,8 +178,9 @@ def _cached(key: str, cache: BuildCache, missing: LayersWanted) -> EnvironmentLa
 def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress) -> EnvironmentLayers:
     prefix = work / "env"
     makers.installer.install(wish.locked, prefix, wish.prefix, progress)
-    with progress.step("checking the environment with conda-pack") as step:
-        packed = pack(prefix, makers.packer, wish.prefix, channel_urls=wish.locked.channel_urls())
+    packer = makers.packer if wish.locked.cluster is None else RecordedFiles()
+    with progress.step("checking the environment") as step:
+        packed = pack(prefix, packer, wish.prefix, channel_urls=wish.locked.channel_urls())
         step.note(f"{len(packed.distributions)} distributions, {packed.size / 1e6:,.0f} MB")
     made = _compiled if wish.base is None else _laid_over
     laid = made(packed, wish, makers.python, work, progress)
@@ -248,7 +253,7 @@ def _modules_to_compile(
     packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
 ) -> tuple[str, frozenset[str], tuple[str, ...]]:
     """Return the kind of byte code that can be had, the modules, and notes."""
-    if wish.bytecode == "none":
+    if wish.bytecode == "none" or not wish.locked.brings_python:
         return "none", frozenset(), ()
     if not python.can_run(wish.platform):
         return "none", frozenset(), (f"no byte code: this machine does not run {wish.platform}",)

@@ -22,6 +22,9 @@ class LockInstaller:
     def install(self, locked: LockedEnv, prefix: Path, image_prefix: str, progress: Progress) -> None:
         """Install every package of the lock into a new prefix; scripts name the Python of `image_prefix`.
 
+        For wheels that go into a cluster's Python, the one that builds and compiles for it is installed beside
+        them.
+
         Raises:
             ServiceError: `channel-failed`, `index-failed`, `offline`, `program-failed`, `disk-failed`.
             VerificationError: `digest-mismatch`: a channel or index has another file now, or a wheel that was
@@ -31,9 +34,11 @@ class LockInstaller:
         """
         platform = CONDA_PLATFORMS[f"{locked.platform.os}/{locked.platform.architecture}"]
         offline = self.access.offline
-        self.solver.conda.install(
-            locked.conda, prefix, platform, offline=offline, progress=progress, image_prefix=image_prefix
-        )
+        conda = locked.conda if locked.cluster is None else locked.cluster.builder
+        if conda:
+            self.solver.conda.install(
+                conda, prefix, platform, offline=offline, progress=progress, image_prefix=image_prefix
+            )
         if not locked.wheels:
             return
         self._build_again(locked, prefix)

@@ -6,6 +6,7 @@ cluster's Python. So the choice and the lock are made together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from mlflow_dbimage import base_environment, lock_changes
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.base_record import BaseRecord
+from mlflow_dbimage.cluster_lock import ClusterLock
+from mlflow_dbimage.cluster_python import CLUSTER_PREFIX, ClusterPython
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.lock_changes import LockChanges
@@ -43,6 +46,8 @@ class EnvironmentLayout:
     locked: LockedEnv
     base: BaseEnvironment | None = None
     """What the base has of the environment already; None where it has nothing."""
+    cluster: ClusterPython | None = None
+    """The cluster's own Python, where the environment goes into it."""
     changes: LockChanges | None = None
     """How the lock differs from the base's."""
     hidden: tuple[str, ...] = ()
@@ -59,6 +64,12 @@ class EnvironmentLayout:
             wheels=tuple(each for each in self.locked.wheels if each.name not in there),
         )
 
+    @property
+    def in_base(self) -> Mapping[str, str]:
+        """By name, the versions of what the environment finds in the base beside what is locked."""
+        found = self.cluster.distributions if self.cluster is not None else {}
+        return {name: each.version for name, each in found.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form of a plan."""
         described: dict[str, Any] = {"kind": self.kind, "prefix": self.prefix}
@@ -72,7 +83,18 @@ class LockFor(Protocol):
         """Solve with the packages of `kept` in it, as far as the model lets them be; None for alone."""
 
 
-def choose(wish: LayoutWish, lock: LockFor) -> EnvironmentLayout:
+class LockInCluster(Protocol):
+    """Solves the model's environment beside what the cluster's own Python has."""
+
+    def __call__(self) -> ClusterLock:
+        """Solve.
+
+        Raises:
+            MatchError: `layout-impossible`, and as `cluster_lock.lock`.
+        """
+
+
+def choose(wish: LayoutWish, lock: LockFor, lock_in_cluster: LockInCluster) -> EnvironmentLayout:
     """Choose where the environment lies and solve it for there.
 
     `auto` is the overlay on a golden base that fits and of which most is kept, and else isolated.
@@ -86,7 +108,7 @@ def choose(wish: LayoutWish, lock: LockFor) -> EnvironmentLayout:
     if wish.wanted == "overlay":
         return _overlay(wish, lock)
     if wish.wanted == "cluster":
-        raise NotImplementedError("the layout `cluster`")
+        return _in_cluster(lock_in_cluster())
     return _overlay_or_isolated(wish, lock)
 
 
@@ -131,6 +153,17 @@ def _overlay_or_isolated(wish: LayoutWish, lock: LockFor) -> EnvironmentLayout:
     if over.changes is not None and _is_most(over.changes):
         return _isolated(wish, lock, (f"the environment is isolated: {_most(over.changes)}",))
     return over
+
+
+def _in_cluster(made: ClusterLock) -> EnvironmentLayout:
+    return EnvironmentLayout(
+        kind="cluster",
+        prefix=CLUSTER_PREFIX,
+        locked=made.locked,
+        cluster=made.python,
+        changes=made.changes,
+        hidden=made.hidden,
+    )
 
 
 def _why_no_overlay(wish: LayoutWish, found: BaseEnvironment | None) -> str | None:

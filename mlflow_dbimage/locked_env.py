@@ -26,7 +26,13 @@ from mlflow_dbimage.locking.environment_solver import (
     PipRequest,
     Solver,
 )
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, LockedWheel
+from mlflow_dbimage.locking.locked_packages import (
+    ClusterPart,
+    CondaPackage,
+    Decision,
+    KeptPackages,
+    LockedWheel,
+)
 from mlflow_dbimage.locking.pip_part import Present
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
@@ -60,17 +66,27 @@ class LockedEnv:
     """What people should know: where the solution is not quite what the model asked for."""
     as_of: datetime | None = None
     """Nothing newer was taken; also when a wheel is built again."""
+    cluster: ClusterPart | None = None
+    """Of a lock whose wheels go into the cluster's own Python; it has no conda packages."""
 
     @property
     def digest(self) -> Digest:
         """The identity of the environment: names, versions, builds and hashes, never a URL."""
         packages = lock_files.identity(self.conda, self.wheels)
-        return Digest.of(canonical_json({"platform": str(self.platform), "packages": packages}))
+        identity: dict[str, Any] = {"platform": str(self.platform), "packages": packages}
+        if self.cluster is not None:
+            identity["cluster"] = lock_files.cluster_identity(self.python, self.cluster)
+        return Digest.of(canonical_json(identity))
 
     @property
     def python_minor(self) -> str:
         """The Python without its patch: `3.11`."""
         return ".".join(self.python.split(".")[:2])
+
+    @property
+    def brings_python(self) -> bool:
+        """Whether installing it brings a Python, that of the environment or one of the same minor version."""
+        return self.cluster is None or bool(self.cluster.builder)
 
     def as_kept(self) -> KeptPackages:
         """Give the packages, for an environment that keeps them."""
@@ -81,9 +97,9 @@ class LockedEnv:
         return {package.name: package.canonical_url for package in self.conda}
 
     def files(self) -> dict[str, bytes]:
-        """Give the two standard lock files by name, as they go into the image."""
-        files = {"conda-explicit.txt": self.conda_explicit().encode()}
-        return {**files, "pylock.toml": self.pylock().encode()}
+        """Give the standard lock files by name, as they go into the image."""
+        pip = {"pylock.toml": self.pylock().encode()}
+        return pip if self.cluster is not None else {"conda-explicit.txt": self.conda_explicit().encode(), **pip}
 
     def conda_explicit(self) -> str:
         """Give the conda part as an explicit list with hashes."""
@@ -104,6 +120,7 @@ class LockedEnv:
             "decisions": [lock_files.decision_record(decision) for decision in self.decisions],
             "notes": list(self.notes),
             "as_of": None if self.as_of is None else self.as_of.isoformat(),
+            "cluster": None if self.cluster is None else lock_files.cluster_record(self.cluster),
         }
 
     @classmethod
@@ -124,6 +141,7 @@ class LockedEnv:
                 decisions=tuple(lock_files.read_decision(each) for each in data["decisions"]),
                 notes=tuple(data["notes"]),
                 as_of=None if data["as_of"] is None else datetime.fromisoformat(data["as_of"]),
+                cluster=lock_files.read_cluster(data["cluster"]) if data.get("cluster") else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a lock record: {error}") from None
@@ -138,12 +156,24 @@ def lock_once(
     """
     key = inputs_key(spec, options, solver)
     with cache.lock(f"lock-{key}"):
-        known = _remembered(cache.record("locks", key))
-        if known is not None and _model_wheels_kept(known, spec, solver, progress):
+        known = remembered(key, spec, solver, cache, progress)
+        if known is not None:
             return known
         made = lock(spec, options, solver, progress)
         cache.put_record("locks", key, made.to_record())
         return made
+
+
+def remembered(
+    key: str, spec: EnvironmentSpec, solver: Solver, cache: BuildCache, progress: Progress
+) -> LockedEnv | None:
+    """Return the lock that was recorded under a key, or None; wheels that the model brings are at hand then."""
+    record = cache.record("locks", key)
+    try:
+        known = None if record is None else LockedEnv.from_record(record)
+    except ValueError:
+        return None
+    return known if known is not None and _model_wheels_kept(known, spec, solver, progress) else None
 
 
 def lock(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver, progress: Progress) -> LockedEnv:
@@ -176,8 +206,9 @@ def lock(spec: EnvironmentSpec, options: EnvironmentOptions, solver: Solver, pro
         locked = replace(locked, decisions=shared)
         if not spec.pip and not (options.kept and options.kept.wheels):
             return locked
-        pip_request = _pip_request(locked, spec, options, prefix)
         present = Present(conda=conda, installed=package_owners.read_installed(prefix), kept=options.kept)
+        interpreter = pip_part.interpreter(prefix, options.platform)
+        pip_request = pip_request_for(locked, spec, options, interpreter)
         try:
             return _with_pip(locked, pip_request, present, solver, progress)
         except MatchError as error:
@@ -232,9 +263,17 @@ def _installers(kept: KeptPackages) -> dict[str, str]:
     return {wheel.name: wheel.version for wheel in kept.wheels if wheel.name in _INSTALLERS}
 
 
-def _pip_request(
-    locked: LockedEnv, spec: EnvironmentSpec, options: EnvironmentOptions, prefix: Path
+def pip_request_for(
+    locked: LockedEnv, spec: EnvironmentSpec, options: EnvironmentOptions, interpreter: Path | None
 ) -> PipRequest:
+    """Return what the pip resolver is asked, with the model's lines and the indexes that they need.
+
+    Args:
+        locked: Whose Python and day it is resolved for.
+        spec: What the model asks for.
+        options: Where indexes are.
+        interpreter: A Python that builds from source; None where nothing can be built.
+    """
     lines = (*spec.pip, *local_versions.index_lines(spec.pip, options.local_version_indexes))
     return PipRequest(
         access=IndexAccess(
@@ -246,7 +285,7 @@ def _pip_request(
         ),
         lines=lines,
         python=locked.python,
-        interpreter=pip_part.interpreter(prefix, options.platform),
+        interpreter=interpreter,
         platform=options.platform,
         glibc=options.glibc,
         exclude_newer=locked.as_of,
@@ -271,13 +310,6 @@ def _with_pip(
         decisions=shared + part.decisions,
         notes=locked.notes + part.notes,
     )
-
-
-def _remembered(record: Mapping[str, Any] | None) -> LockedEnv | None:
-    try:
-        return None if record is None else LockedEnv.from_record(record)
-    except ValueError:
-        return None
 
 
 def _model_wheels_kept(locked: LockedEnv, spec: EnvironmentSpec, solver: Solver, progress: Progress) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from mlflow_dbimage import pip_lines, safe_yaml
@@ -142,11 +143,18 @@ def read(reference: ModelReference, directory: Path) -> ModelSpec:
     )
 
 
-def check_pickle(spec: ModelSpec, locked: LockedVersions) -> tuple[str, ...]:
+def check_pickle(
+    spec: ModelSpec, locked: LockedVersions, in_base: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, ...]:
     """Hold the locked environment against what made the model's pickles; return what may matter.
 
     A pickle holds byte code and the names of cloudpickle's own functions: another minor of Python, or another
     major version of cloudpickle, cannot load it, and says so only when the model is loaded.
+
+    Args:
+        spec: The model.
+        locked: What its environment has.
+        in_base: By name, the versions that the environment finds in the base beside what is locked.
 
     Raises:
         InputError: `model-pickle-mismatch`.
@@ -158,7 +166,7 @@ def check_pickle(spec: ModelSpec, locked: LockedVersions) -> tuple[str, ...]:
         difference = f"Python {facts.python} made the model, and its environment has Python {locked.python}"
         (problems if facts.files else notes).append(difference)
     if facts.files and facts.cloudpickle is not None:
-        found = _version_of("cloudpickle", locked)
+        found = _version_of("cloudpickle", locked) or in_base.get("cloudpickle")
         if found is None:
             problems.append(f"cloudpickle {facts.cloudpickle} made the model, and its environment has none")
         elif _major(found) != _major(facts.cloudpickle):

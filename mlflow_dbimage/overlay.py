@@ -6,10 +6,11 @@ its own package. Pure functions over states of files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_dbimage.base_environment import BaseEnvironment, FileState
+from mlflow_dbimage.oci.tar import hiding
 from mlflow_dbimage.packed_env import PackedDistribution, PackedEnv
 
 
@@ -50,21 +51,7 @@ def difference(
         sources = {entry.path for distribution in kept for entry in distribution.entries}
         staying |= {path for path in base.files if _source_of(path) in sources}
     gone = base.files.keys() - staying
-    return Overlay(kept=tuple(kept), added=tuple(added), whiteouts=tuple(sorted(_hiding(gone, staying))))
-
-
-def _hiding(gone: Iterable[str], staying: Iterable[str]) -> set[str]:
-    """Return what to hide: of each path, the highest folder above it in which nothing stays, or itself."""
-    needed = {folder for path in staying for folder in _folders(path)}
-    return {next((folder for folder in _folders(path) if folder not in needed), path) for path in gone}
-
-
-def _folders(path: str) -> Iterator[str]:
-    """Yield the folders above a path, highest first."""
-    end = path.find("/")
-    while end != -1:
-        yield path[:end]
-        end = path.find("/", end + 1)
+    return Overlay(kept=tuple(kept), added=tuple(added), whiteouts=hiding(gone, staying))
 
 
 def _source_of(path: str) -> str | None:

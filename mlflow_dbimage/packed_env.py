@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,6 +96,16 @@ class Packer(Protocol):
 
         Files in `verbatim` cannot hold a prefix and need not be searched for one.
         """
+
+
+class RecordedFiles:
+    """The `Packer` of what wheels alone bring: they hold no prefix, and other files are not of the environment."""
+
+    def entries(self, prefix: Path, image_prefix: str, *, verbatim: frozenset[str]) -> Iterator[TarEntry]:
+        """Yield the files that installed wheels recorded."""
+        for path in sorted(verbatim):
+            mode = 0o755 if (prefix / path).stat().st_mode & 0o111 else 0o644
+            yield file_entry(path, prefix / path, mode)
 
 
 class BytecodeCompiler(Protocol):

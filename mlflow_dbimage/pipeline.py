@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from mlflow_dbimage import (
     base_image,
+    cluster_lock,
+    cluster_python,
     layer_prediction,
     layout_choice,
     locked_env,
@@ -18,14 +20,17 @@ from mlflow_dbimage import (
     model_spec,
     runtime_match,
 )
+from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_plan import BuildPlan
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
 from mlflow_dbimage.build_request import BuildRequest
+from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
 from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
+from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.progress import Progress
@@ -67,6 +72,7 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
                 tools.makers.cache,
                 tools.progress,
             ),
+            lambda: _lock_in_cluster(request, spec, base, tools),
         )
         yield BuildPlan(
             reference=reference,
@@ -75,7 +81,7 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
             base=base,
             layout=layout,
             layers=layer_prediction.predict_layers(layout.locked, spec, request.layers),
-            pickle_notes=model_spec.check_pickle(spec, layout.locked),
+            pickle_notes=model_spec.check_pickle(spec, layout.locked, layout.in_base),
             work=work,
         )
 
@@ -115,6 +121,18 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         )
 
 
+def _lock_in_cluster(request: BuildRequest, spec: ModelSpec, base: BaseImage, tools: Tools) -> ClusterLock:
+    cache, progress = tools.makers.cache, tools.progress
+    return cluster_lock.lock_once(
+        spec.environment,
+        request.environment_options(base.glibc),
+        cluster_python.fetch(base.image, base.reference, cache, progress),
+        tools.solver,
+        cache=cache,
+        progress=progress,
+    )
+
+
 def _check_name(request: BuildRequest, destination: Destination, image: Image | None) -> None:
     """Hold the wish to create or update against what is deployed: before any work, and again before naming."""
     deployed = destination.deployment(request.name)
@@ -139,7 +157,7 @@ def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyl
     return LayerStyle(
         directory=tools.makers.cache.directory("blobs"),
         compression=Compression.named(request.compression),
-        parents=planned.base.parents,
+        parents={**planned.base.parents, **(planned.layout.cluster.folders if planned.layout.cluster else {})},
     )
 
 
@@ -148,7 +166,7 @@ def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, t
     wish = EnvironmentWish(
         locked=planned.locked,
         prefix=planned.layout.prefix,
-        spec=planned.spec,
+        spec=planned.spec if planned.layout.cluster is None else None,
         platform=request.platform,
         bytecode=request.bytecode if base is None else base.bytecode,
         budget=request.layers,

@@ -154,6 +154,14 @@ def golden_15_4_lts_ml(conda_channel, base_rootfs, shared_cache_dir):
 
 
 @pytest.fixture(scope="session")
+def cluster_rootfs() -> Path:
+    """Return the tarball of a base for clusters, with packages at `/databricks/python3`."""
+    from services.cluster_base import cluster_base
+
+    return cluster_base(KEPT / "base")
+
+
+@pytest.fixture(scope="session")
 def models():
     """Return a function that gives the model directory of a sample; not to be changed."""
     from services.made_samples import MadeSamples

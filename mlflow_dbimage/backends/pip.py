@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from mlflow_dbimage.backends.pylock_reading import preferences, read_resolution, relative_to
 from mlflow_dbimage.backends.source_build import SourceBuilder
+from mlflow_dbimage.backends.uv_base_packages import versions_of, write_left_out, write_present
 from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
 from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines
 from mlflow_dbimage.backends.wheels import WheelStore
@@ -99,9 +100,14 @@ class UvResolver:
             arguments = _arguments(request, dateless)
             if not every_index:
                 arguments = [word for word in arguments if word != _EVERY_INDEX]
-            if request.preferred:
+            if request.left_out:
+                arguments += write_left_out(request.left_out, folder)
+            if request.present:
+                arguments += write_present(request.present, folder)
+            preferred = {**request.preferred, **versions_of(request.present)}
+            if preferred:
                 # uv keeps the versions of the file that it is to write, if nothing else is asked.
-                (folder / "pylock.toml").write_text(preferences(request.preferred))
+                (folder / "pylock.toml").write_text(preferences(preferred))
                 arguments += ["--output-file", str(folder / "pylock.toml")]
             place = request.access.directory or folder
             result = self._uv.run(
@@ -110,9 +116,7 @@ class UvResolver:
                 folder=place,
                 text="".join(f"{line.text}\n" for line in _lines(request)),
             )
-            return (
-                replace(result, output=relative_to(place, result.output, folder)) if request.preferred else result
-            )
+            return replace(result, output=relative_to(place, result.output, folder)) if preferred else result
 
 
 def _arguments(request: PipRequest, dateless: set[str]) -> list[str]:

@@ -22,7 +22,7 @@ from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.score_files import result_folder
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.errors import InputError, MatchError, VerificationError, disk_errors
+from mlflow_dbimage.errors import InputError, MatchError, ServiceError, VerificationError, disk_errors
 from mlflow_dbimage.image_run import KEPT_LINES, Ended, How, ScoreRequest
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
@@ -51,9 +51,11 @@ class UnpackedRunner:
         Raises:
             MatchError: `wrong-platform`, the image is for another kind of machine.
             InputError: `base-invalid`, the image is not one of ours.
+            ServiceError: `engine-failed`, the image's environment does not run without its base.
             VerificationError: A layer lacks its digest or leaves its folder, or the program does not start.
         """
         check_platform(image.platform)
+        _check_layout(_record(image))
         program = unpack(image, self._directory) / SCORE_PATH[1:]
         with result_folder(request) as results:
             places = {request.input: str(request.input.absolute())}
@@ -81,6 +83,15 @@ def check_platform(wanted: Platform) -> None:
         raise MatchError(
             "wrong-platform",
             f"the image is for {wanted} and this machine is {here}, so it cannot run without an engine",
+            hint="start a Docker engine",
+        )
+
+
+def _check_layout(record: ImageRecord) -> None:
+    if record.env_layout == "cluster":
+        raise ServiceError(
+            "engine-failed",
+            "the image's environment is in the Python of its base, which runs only in a container",
             hint="start a Docker engine",
         )
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from mlflow_dbimage.base_distributions import BaseDistribution
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.locking.exact_packages import CondaOffer
 from mlflow_dbimage.locking.locked_packages import (
@@ -171,6 +172,10 @@ class PipRequest:
     """By name, what the conda part holds."""
     preferred: Mapping[str, str] = field(default_factory=dict)
     """By name, the version to take unless something else is asked, whenever it was published."""
+    present: tuple[BaseDistribution, ...] = ()
+    """What a base has: kept where it satisfies, whether or not an index has it."""
+    left_out: tuple[str, ...] = ()
+    """Names that are resolved to nothing, whatever requires them."""
     exclude_newer: datetime | None = None
     alone: bool = False
     """Whether the lines are taken alone, without what they depend on."""

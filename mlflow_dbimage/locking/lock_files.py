@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel, WheelSource
+from mlflow_dbimage.locking.locked_packages import ClusterPart, CondaPackage, Decision, LockedWheel, WheelSource
 
 _Value = TypeVar("_Value", CondaPackage, Decision, LockedWheel, WheelSource)
 
@@ -79,6 +79,15 @@ def decision_record(decision: Decision) -> dict[str, Any]:
     return dataclasses.asdict(decision)
 
 
+def cluster_record(part: ClusterPart) -> dict[str, Any]:
+    """Give the JSON form of what a lock leaves to the base."""
+    return {
+        "kept": dict(part.kept),
+        "superseded": list(part.superseded),
+        "builder": [conda_record(package) for package in part.builder],
+    }
+
+
 def read_conda(data: Mapping[str, Any]) -> CondaPackage:
     """Read what `conda_record` gave.
 
@@ -112,6 +121,20 @@ def read_decision(data: Mapping[str, Any]) -> Decision:
     return _made(Decision, data)
 
 
+def read_cluster(data: Mapping[str, Any]) -> ClusterPart:
+    """Read what `cluster_record` gave.
+
+    Raises:
+        KeyError: A field is missing.
+        ValueError: A package of the builder has an unknown field.
+    """
+    return ClusterPart(
+        kept=dict(data["kept"]),
+        superseded=tuple(data["superseded"]),
+        builder=tuple(read_conda(each) for each in data["builder"]),
+    )
+
+
 def identity(conda: Iterable[CondaPackage], wheels: Iterable[LockedWheel]) -> list[list[str]]:
     """Give what identifies the packages of a lock: name, version, build and hash, and never a URL."""
     return [
@@ -121,6 +144,16 @@ def identity(conda: Iterable[CondaPackage], wheels: Iterable[LockedWheel]) -> li
             for each in sorted(wheels, key=lambda wheel: wheel.name)
         ),
     ]
+
+
+def cluster_identity(python: str, part: ClusterPart) -> dict[str, Any]:
+    """Give what identifies the base's part of an environment, and what its modules are compiled with."""
+    return {
+        "python": python,
+        "kept": sorted(part.kept.items()),
+        "superseded": list(part.superseded),
+        "builder": identity(part.builder, ()),
+    }
 
 
 def _by_name(packages: Iterable[CondaPackage]) -> list[CondaPackage]:

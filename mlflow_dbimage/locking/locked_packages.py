@@ -91,3 +91,15 @@ class KeptPackages:
     """With patch."""
     conda: tuple[CondaPackage, ...]
     wheels: tuple[LockedWheel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPart:
+    """What a lock for the cluster's own Python leaves to the base, and what works for it."""
+
+    kept: Mapping[str, str]
+    """Version by name of the base's distributions that satisfy the model's requirements."""
+    superseded: tuple[str, ...] = ()
+    """Names of the base's own distributions that go, since a wheel brings the packages that they have."""
+    builder: tuple[CondaPackage, ...] = ()
+    """A Python of the same minor version, not in the image: it builds wheels and compiles modules."""

@@ -124,10 +124,10 @@ def constraints(installed: InstalledConda, lines: Sequence[Line]) -> dict[str, s
     A distribution for which pip's own lines ask another version, a URL or a path is not held: it will be
     pip's.
     """
-    asked = dict(_asked(lines))
+    by_name = dict(asked(lines))
     held: dict[str, str] = {}
     for name, distribution in installed.distributions.items():
-        requirement = asked.get(name)
+        requirement = by_name.get(name)
         if distribution.version is None or (requirement and not _allows(requirement, distribution.version)):
             continue
         held[name] = f"{name}=={distribution.version}"
@@ -179,7 +179,8 @@ def _why_pip(distribution: ResolvedDistribution, rival: CondaDistribution) -> st
     return None
 
 
-def _asked(lines: Iterable[Line]) -> Iterable[tuple[str, Requirement]]:
+def asked(lines: Iterable[Line]) -> Iterable[tuple[str, Requirement]]:
+    """Yield the distributions that pip lines ask for by name."""
     for line in lines:
         try:
             requirement = Requirement(line.text)

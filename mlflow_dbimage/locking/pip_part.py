@@ -72,7 +72,7 @@ def solve(request: PipRequest, present: Present, solver: Solver, progress: Progr
     shared = kept_wheels.share(owners.pip, present.wheels, present.installed.without(owners.left_out))
     new = [each for each in owners.pip if each.name not in {wheel.name for wheel in shared.serving}]
     kept = _at_hand((*shared.serving, *shared.beside), request, solver)
-    chosen = sorted((*kept, *_wheels(new, request, solver, progress)), key=lambda wheel: wheel.name)
+    chosen = sorted((*kept, *choose_wheels(new, request, solver, progress)), key=lambda wheel: wheel.name)
     part = _placed(owners, chosen, request, present.installed, solver=solver, progress=progress)
     return replace(part, notes=solution.notes + _contradictions(part, shared, present, request, solver))
 
@@ -173,9 +173,15 @@ def _at_hand(wheels: Sequence[LockedWheel], request: PipRequest, solver: Solver)
     ]
 
 
-def _wheels(
+def choose_wheels(
     distributions: Sequence[ResolvedDistribution], request: PipRequest, solver: Solver, progress: Progress
 ) -> tuple[LockedWheel, ...]:
+    """Choose a wheel for each distribution, or build one.
+
+    Raises:
+        MatchError: `wrong-platform`, there is no wheel and none can be built; `unsolvable`, a build failed.
+        ServiceError: As building raises it.
+    """
     tags = wheel_choice.tags(request.python_minor, request.glibc, request.platform)
     chosen = [(each, wheel_choice.choose(each.wheels, tags)) for each in distributions]
     _refuse_unbuildable([each for each, wheel in chosen if wheel is None], request)

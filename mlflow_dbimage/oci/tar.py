@@ -113,6 +113,13 @@ def whiteouts(paths: Iterable[str], parents: Mapping[str, Owner]) -> list[TarEnt
     return _arranged(entries, parents)
 
 
+def hiding(gone: Iterable[str], staying: Iterable[str]) -> tuple[str, ...]:
+    """Return what to hide so that some paths go and others stay: whole folders where nothing in them stays."""
+    needed = {folder for path in staying for folder in _folders(path)}
+    hidden = {next((each for each in reversed([*_folders(path)]) if each not in needed), path) for path in gone}
+    return tuple(sorted(hidden))
+
+
 def sorted_with_parents(entries: Iterable[TarEntry], parents: Mapping[str, Owner]) -> list[TarEntry]:
     """Sort entries bytewise and add every directory above them that is not among them.
 

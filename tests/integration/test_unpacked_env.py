@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, check_platform, unpack
-from mlflow_dbimage.errors import InputError, MatchError, VerificationError
+from mlflow_dbimage.errors import InputError, MatchError, ServiceError, VerificationError
 from mlflow_dbimage.image_run import ScoreRequest, run
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import RunConfig, append
-from score_images import COPY, HEAD, score_image
+from score_images import COPY, HEAD, record, score_image
 
 
 @pytest.fixture
@@ -122,3 +123,11 @@ def test_foreign_images_are_refused(tmp_path: Path):
 def test_images_for_other_machines_are_refused():
     with pytest.raises(MatchError, match="linux/s390x"):
         check_platform(Platform("linux", "s390x"))
+
+
+def test_an_environment_in_its_bases_python_does_not_run_without_it(tmp_path: Path, rows: Path):
+    labels = replace(record(base_layers=1), env_layout="cluster").to_labels()
+    image = append(score_image(tmp_path / "blobs"), [], RunConfig(labels=labels))
+    with pytest.raises(ServiceError, match="in the Python of its base") as caught:
+        run(image, ScoreRequest(input=rows, output=tmp_path / "out.csv"), UnpackedRunner(tmp_path / "unpacked"))
+    assert caught.value.code == "engine-failed"

@@ -9,13 +9,17 @@ import pytest
 from test_base_environment import BASE, LINUX, base_image
 from test_lock_changes import lock, wheel
 
+from cluster_roots import SITE, cluster_of, distribution
 from mlflow_dbimage.base_image import BaseImage
+from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.layout_choice import EnvironmentLayout, LayoutWish, choose
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.locked_packages import ClusterPart
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image, RunConfig, append
+from oci_samples import small_image
 
 GOLDEN = lock(*(wheel(name) for name in "abcd"))
 ALONE = lock(wheel("x"))
@@ -47,7 +51,8 @@ def chosen(
 
     spec = EnvironmentSpec(python=python, channels=(), conda=(), pip=(), directory=folder, logged_at=None)
     base = BaseImage(reference="a/base:1", image=image, glibc="2.36", parents={}, system="Tiny")
-    return choose(LayoutWish(wanted=wanted, environment=spec, base=base, platform=platform), solve)
+    wish = LayoutWish(wanted=wanted, environment=spec, base=base, platform=platform)
+    return choose(wish, solve, lambda: pytest.fail("the cluster's Python is nobody's wish"))
 
 
 @pytest.mark.parametrize("wanted", ["auto", "overlay"])
@@ -131,3 +136,15 @@ def test_what_cannot_be_solved_over_the_base_is_isolated_with_the_reason(tmp_pat
     )
     with pytest.raises(MatchError, match="same files"):
         chosen(golden(tmp_path), "overlay", tmp_path, over=failure)
+
+
+def test_a_lock_for_the_clusters_python_says_what_it_replaces(tmp_path: Path) -> None:
+    cluster = cluster_of(distribution("alpha") | distribution("beta"))
+    locked = dataclasses.replace(lock(wheel("alpha")), cluster=ClusterPart(kept={"beta": "1.0"}))
+    spec = EnvironmentSpec(python="3.11", channels=(), conda=(), pip=(), directory=tmp_path, logged_at=None)
+    base = BaseImage(reference="a/base:1", image=small_image(tmp_path), glibc="2.36", parents={}, system="Tiny")
+    wish = LayoutWish(wanted="cluster", environment=spec, base=base, platform=LINUX)
+    layout = choose(wish, lambda kept: pytest.fail("no other"), lambda: ClusterLock(python=cluster, locked=locked))
+    assert (layout.kind, layout.prefix, layout.locked) == ("cluster", "/databricks/python3", locked)
+    assert layout.hidden == (f"{SITE}/alpha", f"{SITE}/alpha-1.0.dist-info")
+    assert layout.in_base == {"alpha": "1.0", "beta": "1.0"}

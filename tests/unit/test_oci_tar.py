@@ -20,6 +20,7 @@ from mlflow_dbimage.oci.tar import (
     TarEntry,
     directory_entry,
     file_entry,
+    hiding,
     sorted_with_parents,
     symlink_entry,
     whiteouts,
@@ -245,3 +246,34 @@ def test_whiteouts_have_their_folders_and_hide_by_name() -> None:
 def test_whiteouts_stay_below_the_root(path: str) -> None:
     with pytest.raises(InputError, match="cannot go into an image"):
         whiteouts([path], {})
+
+
+@pytest.mark.parametrize(
+    ("gone", "staying", "hidden"),
+    [
+        ({"a/b/c", "a/b/d"}, {"a/x"}, ("a/b",)),
+        ({"a/b/c"}, {"a/b/d"}, ("a/b/c",)),
+        ({"a/b/c", "e"}, set(), ("a", "e")),
+        ({"a/b/c"}, {"a/b/"}, ("a/b/c",)),
+        (set(), {"a"}, ()),
+    ],
+)
+def test_whole_folders_are_hidden_where_nothing_in_them_stays(gone, staying, hidden) -> None:
+    assert hiding(gone, staying) == hidden
+
+
+_TREES = st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join), max_size=12)
+
+
+@given(_TREES, _TREES)
+def test_all_that_goes_is_hidden_and_nothing_that_stays(gone: set[str], staying: set[str]) -> None:
+    def covers(hidden: str, path: str) -> bool:
+        return f"{path}/".startswith(f"{hidden}/")
+
+    files = [
+        path for path in gone | staying if not any(covers(path, other) for other in (gone | staying) - {path})
+    ]
+    gone, staying = {path for path in files if path in gone - staying}, {path for path in files if path in staying}
+    hidden = hiding(gone, staying)
+    assert all(any(covers(each, path) for each in hidden) for path in gone)
+    assert not any(covers(each, path) for each in hidden for path in staying)

@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.tar import TarEntry, file_entry
-from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedEnv, all_modules, pack, with_bytecode
+from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedEnv, RecordedFiles, all_modules, pack, with_bytecode
 
 SITE = "lib/python3.11/site-packages"
 
@@ -167,3 +167,10 @@ def test_byte_code_goes_with_its_source(prefix: Path, tmp_path: Path) -> None:
 def test_all_modules_are_the_sources_below_lib_python(prefix: Path) -> None:
     (prefix / "etc" / "setup.py").write_text("")
     assert all_modules(packed(prefix)) == {"lib/python3.11/os.py", f"{SITE}/numpy/__init__.py"}
+
+
+def test_of_wheels_for_a_clusters_python_nothing_else_is_packed(prefix: Path) -> None:
+    cluster = "/databricks/python3"
+    env = pack(prefix, RecordedFiles(), cluster, channel_urls={})
+    assert {each.manager for each in env.distributions} == {"pip"}
+    assert all(entry.path.startswith(cluster[1:]) for each in env.distributions for entry in each.entries)
