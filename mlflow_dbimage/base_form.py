@@ -8,7 +8,7 @@ Source: the images of github.com/databricks/containers, release by release.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_dbimage.errors import InputError, UsageError
@@ -19,7 +19,6 @@ from mlflow_dbimage.runtimes import Runtime
 _CONDA_ROOT = "/databricks/conda/envs/"
 _FIRST_WITHOUT_CONDA = 9
 _FIRST_WITHOUT_FIPS = 16
-_CLUSTER_LIBRARY = re.compile(r"databricks/python3/lib/python3\.\d+")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Folders of which a base image tells owner and mode, so that layers of ours leave them as they are.
 _ALLOWED = ("/opt/", "/databricks/")
@@ -74,16 +73,6 @@ def form_of(
     if version is not None and version >= _FIRST_WITHOUT_FIPS:
         environment["OPENSSL_FORCE_FIPS_MODE"] = "0"
     return BaseForm(prefix=chosen, environment=environment, needs_libraries_user=not is_root, notes=notes)
-
-
-def cluster_site_packages(directories: Iterable[str]) -> str | None:
-    """Return where the cluster's own Python finds its packages, relative to the root; None where there is none.
-
-    Args:
-        directories: Of the system, relative to its root.
-    """
-    found = sorted(path for path in directories if _CLUSTER_LIBRARY.fullmatch(path))
-    return f"{found[-1]}/site-packages" if found else None
 
 
 def _prefix(wanted: PackageList, runtime: Runtime | None, given: str | None) -> tuple[str, tuple[str, ...]]:

@@ -23,13 +23,13 @@ from mlflow_dbimage.base_receipt import BaseReceipt
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.base_request import BaseRequest
 from mlflow_dbimage.build_cache import BuildCache, cache_key
+from mlflow_dbimage.cluster_python import packages_place
 from mlflow_dbimage.destinations.golden_bases import BaseShelf
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.exact_lock import ExactLock
 from mlflow_dbimage.image_location import ImageLocation, parse_base
-from mlflow_dbimage.launcher.distribution import launcher_entries
-from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_added
+from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_added, write_launcher
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
@@ -181,11 +181,9 @@ def _accounts(planned: _Planned) -> tuple[AddedLayer, ...]:
 
 def _launcher(planned: _Planned) -> tuple[AddedLayer, ...]:
     """Lay the launcher of jobs into the cluster's own Python, where the system has one."""
-    place = base_form.cluster_site_packages(planned.system.parents)
-    if planned.form.is_conda_root or place is None:
+    if planned.form.is_conda_root:
         return ()
-    title = f"the launcher in /{place}"
-    return (write_added("launcher", title, (title,), launcher_entries(place), planned.style),)
+    return write_launcher(packages_place(planned.system.parents), planned.style)
 
 
 def _inventory(

@@ -15,7 +15,7 @@ from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.cluster_lock import ClusterLock
-from mlflow_dbimage.cluster_python import CLUSTER_PREFIX, ClusterPython
+from mlflow_dbimage.cluster_python import CLUSTER_PREFIX, ClusterPython, packages_place
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.lock_changes import LockChanges
@@ -110,6 +110,16 @@ def choose(wish: LayoutWish, lock: LockFor, lock_in_cluster: LockInCluster) -> E
     if wish.wanted == "cluster":
         return _in_cluster(lock_in_cluster())
     return _overlay_or_isolated(wish, lock)
+
+
+def launcher_place(base: BaseImage) -> str | None:
+    """Return where the launcher of jobs is laid, as a path in the image: into the cluster's own Python.
+
+    None where the base has no such Python, or where it has the launcher already.
+    """
+    golden = BaseRecord.from_labels(base.image.labels)
+    has_one = golden is not None and any(layer.kind == "launcher" for layer in golden.layers)
+    return None if has_one else packages_place(base.parents)
 
 
 def _isolated(wish: LayoutWish, lock: LockFor, notes: tuple[str, ...] = ()) -> EnvironmentLayout:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlflow_dbimage.launcher.distribution import launcher_entries
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
@@ -165,6 +166,20 @@ def write_whiteouts(paths: Sequence[str], style: LayerStyle) -> tuple[AddedLayer
             kind="whiteouts", descriptor=written.descriptor, diff_id=written.diff_id, title=title, contents=()
         ),
     )
+
+
+def write_launcher(site_packages: str | None, style: LayerStyle) -> tuple[AddedLayer, ...]:
+    """Write the layer of the launcher, by which jobs of a cluster start the scoring program.
+
+    Args:
+        site_packages: Where packages of the cluster's Python lie, as a path in the image; None where no launcher
+            is to be laid.
+        style: How layers are written.
+    """
+    if site_packages is None:
+        return ()
+    title = f"the launcher in /{site_packages}"
+    return (write_added("launcher", title, (title,), launcher_entries(site_packages), style),)
 
 
 def write_scoring(style: LayerStyle, prefix: str) -> AddedLayer:

@@ -96,6 +96,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         layers = (
             *model_layers.write_whiteouts(planned.layout.hidden, style),
             *environment.layers,
+            *model_layers.write_launcher(layout_choice.launcher_place(planned.base), style),
             model_layers.write_scoring(style, planned.layout.prefix),
             *model_layers.write_model(planned.spec, style),
         )

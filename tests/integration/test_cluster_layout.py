@@ -190,8 +190,20 @@ def test_the_image_says_where_its_environment_is(cluster: Cluster, receipt: dict
     assert record["bytecode"] == "all"
     kinds = [layer["kind"] for layer in record["layers"]]
     assert kinds[0] == "whiteouts"
-    assert kinds[-2:] == ["scoring", "model"]
+    assert kinds[-3:] == ["launcher", "scoring", "model"]
     assert "conda-explicit.txt" not in cluster.container(receipt, "/bin/ls", "/opt/dbimage/lock")
+
+
+@pytest.mark.parametrize("where", ["receipt", "beside"])
+def test_a_job_starts_the_scoring_program_through_the_launcher(
+    cluster: Cluster, where: str, request: pytest.FixtureRequest
+) -> None:
+    image = request.getfixturevalue(where)
+    start = (
+        "from importlib.metadata import distribution; (point,) = distribution('dbimage_launcher').entry_points;"
+        " point.load()(['--help'])"
+    )
+    assert "--output" in cluster.container(image, PYTHON, "-c", start)
 
 
 def test_what_a_notebooks_kernel_needs_still_loads(cluster: Cluster, receipt: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlflow_dbimage.base_form import BaseForm, cluster_site_packages, form_of
+from mlflow_dbimage.base_form import BaseForm, form_of
 from mlflow_dbimage.errors import InputError, UsageError
 from mlflow_dbimage.package_list import PackageList, of_runtime
 from mlflow_dbimage.runtimes import Catalogue
@@ -104,9 +104,3 @@ def test_a_bad_prefix_of_a_file_is_the_file_s_fault() -> None:
     with pytest.raises(InputError) as caught:
         form_of(replace(FILE, prefix="/databricks/conda"), None, None, {})
     assert caught.value.code == "bad-package-list"
-
-
-def test_the_cluster_s_python_is_found_by_its_folder() -> None:
-    folders = ["databricks", "databricks/python3/lib", "databricks/python3/lib/python3.11", "opt/python3.11"]
-    assert cluster_site_packages(folders) == "databricks/python3/lib/python3.11/site-packages"
-    assert cluster_site_packages(["databricks/conda/lib/python3.7"]) is None

@@ -14,7 +14,7 @@ from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import InputError, MatchError
-from mlflow_dbimage.layout_choice import EnvironmentLayout, LayoutWish, choose
+from mlflow_dbimage.layout_choice import EnvironmentLayout, LayoutWish, choose, launcher_place
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.locked_packages import ClusterPart
 from mlflow_dbimage.oci.descriptor import Platform
@@ -148,3 +148,10 @@ def test_a_lock_for_the_clusters_python_says_what_it_replaces(tmp_path: Path) ->
     assert (layout.kind, layout.prefix, layout.locked) == ("cluster", "/databricks/python3", locked)
     assert layout.hidden == (f"{SITE}/alpha", f"{SITE}/alpha-1.0.dist-info")
     assert layout.in_base == {"alpha": "1.0", "beta": "1.0"}
+
+
+def test_the_launcher_has_a_place_where_a_cluster_has_its_python(tmp_path: Path) -> None:
+    base = BaseImage(reference="b", image=small_image(tmp_path), glibc="2.36", parents={}, system="Tiny")
+    assert launcher_place(base) is None
+    with_python = dataclasses.replace(base, parents={"databricks/python3/lib/python3.11": (0o755, 0, 0)})
+    assert launcher_place(with_python) == "databricks/python3/lib/python3.11/site-packages"

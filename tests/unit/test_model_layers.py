@@ -7,7 +7,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_dbimage.model_layers import LayerStyle, group, scoring_entries, write_environment, write_scoring
+from mlflow_dbimage.model_layers import (
+    LayerStyle,
+    group,
+    scoring_entries,
+    write_environment,
+    write_launcher,
+    write_scoring,
+)
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
 from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedDistribution, PackedEnv
@@ -84,3 +91,13 @@ def test_the_scoring_layer_has_all_that_the_launcher_starts(tmp_path: Path) -> N
     } <= entries.keys()
     style = LayerStyle(directory=tmp_path, compression=Compression.GZIP, parents={})
     assert write_scoring(style, IMAGE_PREFIX).kind == "scoring"
+
+
+def test_the_launcher_has_a_layer_of_its_own_where_it_has_a_place(tmp_path: Path) -> None:
+    style = LayerStyle(directory=tmp_path, compression=Compression.GZIP, parents={})
+    (layer,) = write_launcher("databricks/python3/lib/python3.11/site-packages", style)
+    assert (layer.kind, layer.contents) == (
+        "launcher",
+        ("the launcher in /databricks/python3/lib/python3.11/site-packages",),
+    )
+    assert write_launcher(None, style) == ()
