@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
 from mlflow_dbimage import base_environment, model_layers
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.cluster_python import ClusterPython, packages_place
+from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.oci.image import Image
 
 _MOST_PACKAGES = 10
 
 
-def misfits(record: ImageRecord, image: Image, base: BaseImage) -> tuple[str, ...]:
+def misfits(
+    record: ImageRecord, image: Image, base: BaseImage, read_python: Callable[[Image], ClusterPython]
+) -> tuple[str, ...]:
     """Return every reason against a base.
 
     Args:
         record: Of the image.
         image: On the base that it has now.
         base: The one that it is to have.
+        read_python: Reads the cluster's own Python of a base; raises as `cluster_python.fetch`.
 
     Raises:
         InputError: `base-invalid`, from reading the environment of a golden base.
@@ -28,7 +36,8 @@ def misfits(record: ImageRecord, image: Image, base: BaseImage) -> tuple[str, ..
         *_strangers(record, base),
         *_glibc(record, base),
         *_directories(record, base),
-        *_environment(record, image, base),
+        *_launcher(record, base),
+        *_environment(record, image, base, read_python),
     )
 
 
@@ -53,7 +62,15 @@ def _directories(record: ImageRecord, base: BaseImage) -> list[str]:
     ]
 
 
-def _environment(record: ImageRecord, image: Image, base: BaseImage) -> list[str]:
+def _launcher(record: ImageRecord, base: BaseImage) -> list[str]:
+    laid = [title for layer in record.layers if layer.kind == "launcher" for title in layer.contents]
+    strange = [title for title in laid if not title.endswith(f"/{packages_place(base.parents)}")]
+    return [f"{title} is for another Python than the base's own" for title in strange]
+
+
+def _environment(
+    record: ImageRecord, image: Image, base: BaseImage, read_python: Callable[[Image], ClusterPython]
+) -> list[str]:
     """Hold what an image takes from its base's environment against the new base's."""
     if record.env_layout == "isolated":
         golden = BaseRecord.from_labels(base.image.labels)
@@ -62,12 +79,30 @@ def _environment(record: ImageRecord, image: Image, base: BaseImage) -> list[str
         if golden is None or golden.environment_prefix != record.environment_prefix:
             return []
         return [f"it has an environment of its own at `{golden.environment_prefix}`, which would show through"]
-    if record.env_layout != "overlay":
-        return ["the model's packages are among those of the old base's own Python"]
+    if record.env_layout == "cluster":
+        return _python_differences(record, image, base, read_python)
     old, new = base_environment.read(image), base_environment.read(base.image)
     if old is None or new is None:
         return ["the image has only what differs from its golden base, and this is no golden base"]
     return _differences(old, new)
+
+
+def _python_differences(
+    record: ImageRecord, image: Image, base: BaseImage, read_python: Callable[[Image], ClusterPython]
+) -> list[str]:
+    """Hold the Python among whose packages the model's are against that of another base."""
+    try:
+        new = read_python(base.image)
+    except MatchError as error:
+        return [error.message]
+    old = read_python(replace(image, layers=image.layers[: record.base_layers]))
+    if old.digest == new.digest:
+        return []
+    before = {name: each.version for name, each in old.distributions.items()}
+    after = {name: each.version for name, each in new.distributions.items()}
+    files = len(old.paths ^ new.paths)
+    shown = _changed({"python": old.python, **before}, {"python": new.python, **after})
+    return [f"its own Python differs in {files} paths from the one that the image was made for: {shown}"]
 
 
 def _differences(old: BaseEnvironment, new: BaseEnvironment) -> list[str]:
@@ -75,16 +110,19 @@ def _differences(old: BaseEnvironment, new: BaseEnvironment) -> list[str]:
         return [f"its environment is at `{new.prefix}`, and the image changes the one at `{old.prefix}`"]
     if old.files == new.files:
         return []
-    before, after = _packages(old.locked), _packages(new.locked)
+    files = sum(1 for path in old.files.keys() | new.files.keys() if old.files.get(path) != new.files.get(path))
+    shown = _changed(_packages(old.locked), _packages(new.locked))
+    return [f"its environment differs in {files} files from the one that the image was made for: {shown}"]
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     changed = [
         f"{name} {before.get(name, 'not there')} -> {after.get(name, 'not there')}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-    files = sum(1 for path in old.files.keys() | new.files.keys() if old.files.get(path) != new.files.get(path))
-    shown = ", ".join(changed[:_MOST_PACKAGES])
     more = f" and {len(changed) - _MOST_PACKAGES} more" if len(changed) > _MOST_PACKAGES else ""
-    return [f"its environment differs in {files} files from the one that the image was made for: {shown}{more}"]
+    return ", ".join(changed[:_MOST_PACKAGES]) + more
 
 
 def _packages(locked: LockedEnv) -> dict[str, str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from mlflow_dbimage import base_fit, base_image, model_image, model_reference
+from mlflow_dbimage import base_fit, base_image, cluster_python, model_image, model_reference
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
 from mlflow_dbimage.build_request import check_name
+from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.image_location import ImageLocation, parse_base
@@ -77,7 +78,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         base = base_image.fetch(
             request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
         )
-        _must_fit(old, image, base)
+        _must_fit(old, image, base, tools)
         record = _record(old, base, _runtime(request, old, tools.catalogue))
         moved = model_image.lay_on(base, layers, record)
         _must_be_free(request, tools.destination, moved)
@@ -123,8 +124,11 @@ def _parts(name: str, image: Image) -> tuple[ImageRecord, tuple[Addition, ...]]:
     return record, layers
 
 
-def _must_fit(record: ImageRecord, image: Image, base: BaseImage) -> None:
-    reasons = base_fit.misfits(record, image, base)
+def _must_fit(record: ImageRecord, image: Image, base: BaseImage, tools: RebaseTools) -> None:
+    def read_python(of: Image) -> ClusterPython:
+        return cluster_python.fetch(of, base.reference, tools.cache, tools.progress)
+
+    reasons = base_fit.misfits(record, image, base, read_python)
     if reasons:
         raise InputError(
             "cannot-rebase",

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from cluster_roots import SITE, Root, cluster_root, distribution
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_fit import misfits
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
+from mlflow_dbimage.cluster_python import ClusterPython, read
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.oci.image import Image, RunConfig, append
-from oci_samples import LINUX, small_image
+from mlflow_dbimage.oci.root_listing import read_listing
+from oci_samples import LINUX, foreign_tar, image_of, plain_layer, small_image
 from unit import test_base_environment as golden
 from unit.test_build_receipt import RECORD as ISOLATED
 
@@ -50,8 +53,16 @@ def on(image: Image, glibc: str = "2.36", **parents: tuple[int, int, int]) -> Ba
     return BaseImage(reference="the-base", image=image, glibc=glibc, parents=parents, system="")
 
 
+def read_python(image: Image) -> ClusterPython:
+    return read(read_listing(image, lambda path: True), "the-base")
+
+
 def found(record: ImageRecord, image: Image, base: BaseImage) -> str:
-    return "; ".join(misfits(record, image, base))
+    return "; ".join(misfits(record, image, base, read_python))
+
+
+def with_python(*parts: Root) -> Image:
+    return image_of(plain_layer(foreign_tar(cluster_root(*parts).items())))
 
 
 @pytest.fixture
@@ -60,10 +71,10 @@ def plain(tmp_path: Path) -> Image:
 
 
 def test_an_isolated_image_lies_on_any_base(plain: Image, tmp_path: Path) -> None:
-    assert misfits(ISOLATED, plain, on(plain)) == ()
+    assert misfits(ISOLATED, plain, on(plain), read_python) == ()
     elsewhere = replace(ISOLATED, environment_prefix="/databricks/conda/envs/model")
     base = golden.base_image(tmp_path / "golden", golden.BASE.to_entry())
-    assert misfits(elsewhere, plain, on(base)) == ()
+    assert misfits(elsewhere, plain, on(base), read_python) == ()
 
 
 def test_but_not_over_another_environment(plain: Image, tmp_path: Path) -> None:
@@ -83,7 +94,7 @@ def test_an_overlay_moves_between_equal_environments(tmp_path: Path) -> None:
     old = golden.base_image(tmp_path / "old", holding(numpy="1.26.4").to_entry())
     new = append(golden.base_image(tmp_path / "new", holding(numpy="1.26.4").to_entry()), [], RunConfig(user="x"))
     assert old.digest != new.digest
-    assert misfits(OVERLAY, old, on(new)) == ()
+    assert misfits(OVERLAY, old, on(new), read_python) == ()
 
 
 def test_what_differs_is_listed(tmp_path: Path) -> None:
@@ -116,16 +127,38 @@ def test_an_overlay_needs_a_golden_base(plain: Image, tmp_path: Path) -> None:
     assert "this is no golden base" in found(OVERLAY, old, on(plain))
 
 
-def test_what_lies_in_the_clusters_python_stays(plain: Image) -> None:
-    assert "the old base's own Python" in found(CLUSTER, plain, on(plain))
+def test_what_lies_in_the_clusters_python_moves_to_its_equal(tmp_path: Path) -> None:
+    numpy = distribution("numpy", "1.23.5")
+    record = replace(CLUSTER, base_layers=1)
+    old = append(with_python(numpy), [], RunConfig(labels=record.to_labels()))
+    same = append(with_python(numpy), [], RunConfig(user="x"))
+    assert misfits(record, old, on(same), read_python) == ()
+    assert found(record, old, on(with_python(distribution("numpy", "1.26.4")))) == (
+        "its own Python differs in 4 paths from the one that the image was made for: numpy 1.23.5 -> 1.26.4"
+    )
+
+
+def test_a_base_without_a_clusters_python_is_none_for_it(plain: Image) -> None:
+    assert "it has no `/databricks/python3`" in found(CLUSTER, plain, on(plain))
+
+
+@pytest.mark.parametrize(("minor", "fits"), [("3.11", True), ("3.12", False), (None, False)])
+def test_the_launcher_is_for_one_python(plain: Image, minor: str | None, fits: bool) -> None:
+    title = f"the launcher in /{SITE}"
+    layer = LayerRecord(kind="launcher", digest="sha256:5", diff_id="sha256:6", size=7, contents=(title,))
+    record = replace(ISOLATED, layers=(layer,))
+    parents = {f"databricks/python3/lib/python{minor}": (0o755, 0, 0)} if minor else {}
+    said = found(record, plain, on(plain, **parents))
+    assert said == ("" if fits else f"{title} is for another Python than the base's own")
 
 
 def test_all_reasons_are_told(plain: Image) -> None:
     taken = append(plain, [], RunConfig(labels=ISOLATED.to_labels()))
-    reasons = misfits(CLUSTER, plain, on(taken, glibc="2.9", opt=(0o700, 0, 0)))
+    reasons = misfits(CLUSTER, plain, on(taken, glibc="2.9", opt=(0o700, 0, 0)), read_python)
     assert [reason.split(",")[0].split(" is ")[0] for reason in reasons] == [
         "it",
         "its glibc",
         "its `/opt`",
-        "the model's packages are among those of the old base's own Python",
+        "no packages can be laid into the cluster's Python of the base `the-base`: it has no"
+        " `/databricks/python3`",
     ]
