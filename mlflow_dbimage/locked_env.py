@@ -299,6 +299,7 @@ def _with_pip(
         request,
         constraints=package_owners.constraints(present.installed, request.lines),
         preferred=package_owners.preferences(present.installed, present.kept),
+        present=package_owners.present(present.installed, present.kept),
     )
     part = pip_part.solve(request, present, solver, progress)
     left_out = {package.name for package in locked.conda} - {package.name for package in part.conda}

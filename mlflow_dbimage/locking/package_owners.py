@@ -18,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from mlflow_dbimage.base_distributions import BaseDistribution
 from mlflow_dbimage.environment_spec import Requirement as Line
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, WheelSource
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
@@ -53,6 +54,9 @@ class CondaDistribution:
     """None where the package has Python modules, but no metadata that pip could see."""
     package: str
     """The conda package's name."""
+    requires: tuple[str, ...] = ()
+    """What its metadata requires, as written."""
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,18 @@ def preferences(installed: InstalledConda, kept: KeptPackages | None) -> dict[st
     return {wheel.name: wheel.version for wheel in kept.wheels} | of_conda
 
 
+def present(installed: InstalledConda, kept: KeptPackages | None) -> tuple[BaseDistribution, ...]:
+    """Return what conda packages bring beside a base's, so that no index need have it, too."""
+    brought = () if kept is None else installed.distributions.values()
+    return tuple(
+        BaseDistribution(
+            name=each.name, version=each.version, own=True, requires=each.requires, extras=each.extras
+        )
+        for each in brought
+        if each.version is not None
+    )
+
+
 def settle_distributions(
     conda: Sequence[CondaPackage], resolved: Sequence[ResolvedDistribution], installed: InstalledConda
 ) -> Ownership:
@@ -217,7 +233,11 @@ def _distributions(prefix: Path, record: Mapping[str, Any]) -> Iterable[CondaDis
         headers = HeaderParser().parsestr((prefix / path).read_text(encoding="utf-8", errors="replace"))
         if headers["Name"] and headers["Version"]:
             yield CondaDistribution(
-                name=canonicalize_name(headers["Name"]), version=headers["Version"].strip(), package=package
+                name=canonicalize_name(headers["Name"]),
+                version=headers["Version"].strip(),
+                package=package,
+                requires=tuple(headers.get_all("Requires-Dist", [])),
+                extras=tuple(headers.get_all("Provides-Extra", [])),
             )
     if not metadata and package != "python" and any(map(_IN_SITE_PACKAGES.match, record["files"])):
         yield CondaDistribution(name=canonicalize_name(package), version=None, package=package)

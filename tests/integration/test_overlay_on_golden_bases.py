@@ -28,7 +28,7 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image, Layer
 from mlflow_dbimage.oci.layout import Layout
 from services.golden_bases import MadeBase
-from whole_environment import install_whole, states, unpack_all
+from whole_environment import Tree, install_whole, states, unpack_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.base, pytest.mark.channel]
 
@@ -182,7 +182,7 @@ for folder, folders, files in os.walk(root):
             found[place] = ("folder", mode, "")
         else:
             found[place] = ("file", mode, hashlib.sha256(open(path, "rb").read()).hexdigest())
-json.dump(found, sys.stdout)
+json.dump(found, open(sys.argv[2], "w"))
 """
 
 
@@ -201,23 +201,25 @@ def test_three_pins_cost_three_distributions_and_what_they_force(
     record = ImageRecord.from_labels(image.labels)
     assert record is not None
     assert record.lock_digest == digest
-    assert in_container(image, "-c", _STATES, f"/{PREFIX}") == states(tmp_path / "whole" / PREFIX)
+    assert in_container(image, tmp_path) == states(tmp_path / "whole" / PREFIX)
 
 
-def in_container(image: Image, *arguments: str) -> dict[str, tuple[str, int, str]]:
-    """Run the environment's Python in a container, and return what it prints."""
+def in_container(image: Image, folder: Path) -> Tree:
+    """List the environment in a running container, with its own Python."""
     client = docker.from_env()
     try:
-        printed = client.containers.run(
+        client.containers.run(
             str(image.config_descriptor.digest),
-            ["-I", "-B", *arguments],
+            ["-I", "-B", "-c", _STATES, f"/{PREFIX}", "/out/states.json"],
             entrypoint=f"/{PREFIX}/bin/python",
+            volumes={str(folder): {"bind": "/out", "mode": "rw"}},
             network_mode="none",
             remove=True,
         )
     finally:
         client.close()
-    return {path: (kind, mode, value) for path, (kind, mode, value) in json.loads(printed).items()}
+    listed = json.loads((folder / "states.json").read_text())
+    return {path: (kind, mode, value) for path, (kind, mode, value) in listed.items()}
 
 
 @pytest.mark.engine

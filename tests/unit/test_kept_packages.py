@@ -206,6 +206,12 @@ def test_a_wheel_takes_the_place_of_a_conda_package_of_the_base(site: Site) -> N
     assert [(each.distribution, each.owner) for each in locked.decisions] == [("six", "pip")]
 
 
+def test_what_conda_packages_of_the_base_bring_need_be_on_no_index(site: Site) -> None:
+    locked, found = site.over(pip=("dated==1.0", "frame"), logged_at=THEN)
+    assert changed(found) == []
+    assert [(each.distribution, each.owner) for each in locked.decisions] == [("dated", "conda")]
+
+
 def test_a_conda_package_of_the_model_takes_the_place_of_a_wheel_of_the_base(site: Site) -> None:
     base = replace(
         site.base,
