@@ -48,7 +48,7 @@ class ClusterPython:
     python: str
     """`3.11.11`; the minor alone where the environment does not tell the patch."""
     distributions: Mapping[str, BaseDistribution]
-    """What an import finds, by normalised name: the environment's own come before the system's."""
+    """What an import finds, by normalised name and in that order: the environment's own hide the system's."""
     paths: frozenset[str]
     """Every file and link of the environment; paths in the image."""
     folders: Mapping[str, Owner]
@@ -72,22 +72,15 @@ class ClusterPython:
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form."""
         return {
-            "version": _VERSION,
             "python": self.python,
-            "distributions": [asdict(each) for _, each in sorted(self.distributions.items())],
+            "distributions": [asdict(each) for each in self.distributions.values()],
             "paths": sorted(self.paths),
             "folders": {path: list(owner) for path, owner in sorted(self.folders.items())},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClusterPython:
-        """Read the JSON form.
-
-        Raises:
-            ValueError: It has another form.
-        """
-        if data.get("version") != _VERSION:
-            raise ValueError("another form")
+        """Read the JSON form."""
         found = (BaseDistribution.from_dict(each) for each in data["distributions"])
         return cls(
             python=data["python"],
@@ -151,7 +144,7 @@ def read(listing: RootListing, reference: str) -> ClusterPython:
     mixed_in = {each.name: each for each in _of_the_system(listing, minor) if each.name not in own}
     return ClusterPython(
         python=python,
-        distributions={**mixed_in, **own},
+        distributions=dict(sorted({**mixed_in, **own}.items())),
         paths=paths,
         folders={
             path: (node.mode, node.uid, node.gid)

@@ -110,9 +110,10 @@ def test_the_patch_is_told_where_the_environment_tells_it(settings: bytes, pytho
 
 
 def test_it_comes_back_from_its_json():
-    found = cluster_of(distribution("numpy", requires=("six",)), distribution("six", folder=SYSTEM))
+    found = cluster_of(distribution("six"), distribution("numpy", folder=SYSTEM, requires=("six",)))
     again = ClusterPython.from_dict(found.to_dict())
     assert again == found
+    assert list(again.distributions) == list(found.distributions) == ["numpy", "six"]
     assert again.digest == found.digest
 
 
