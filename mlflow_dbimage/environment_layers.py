@@ -30,6 +30,7 @@ from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
 from mlflow_dbimage.overlay import difference
+from mlflow_dbimage.package_licences import Licences, read_licences
 from mlflow_dbimage.packed_env import (
     BytecodeCompiler,
     PackedEnv,
@@ -40,6 +41,9 @@ from mlflow_dbimage.packed_env import (
     with_bytecode,
 )
 from mlflow_dbimage.progress import Progress
+
+#: Of the form of what is remembered of an environment.
+_RECORD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,8 @@ class EnvironmentLayers:
     bytecode_modules: str
     """Digest of the list of modules with byte code."""
     notes: tuple[str, ...]
+    licences: Licences
+    """Of its packages, as they say them."""
     reused: bool = False
     """Whether they came from the cache."""
 
@@ -154,6 +160,7 @@ def _key(wish: EnvironmentWish) -> str:
     parents = {path: owner for path, owner in wish.style.parents.items() if path.startswith(inside)}
     return cache_key(
         FORMAT,
+        _RECORD,
         str(wish.locked.digest),
         wish.prefix,
         str(wish.platform),
@@ -197,6 +204,7 @@ def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress
         bytecode=laid.bytecode,
         bytecode_modules=str(Digest.of(canonical_json(sorted(laid.modules)))),
         notes=laid.notes,
+        licences=read_licences(prefix),
     )
 
 
@@ -290,6 +298,7 @@ def _to_record(made: EnvironmentLayers) -> dict[str, Any]:
         "bytecode": made.bytecode,
         "bytecode_modules": made.bytecode_modules,
         "notes": list(made.notes),
+        "licences": [[manager, name, licence] for (manager, name), licence in sorted(made.licences.items())],
         "layers": [layer.to_dict() for layer in made.layers],
     }
 
@@ -299,6 +308,7 @@ def _from_record(record: Mapping[str, Any]) -> EnvironmentLayers:
         bytecode=record["bytecode"],
         bytecode_modules=record["bytecode_modules"],
         notes=tuple(record["notes"]),
+        licences={(manager, name): licence for manager, name, licence in record["licences"]},
         layers=tuple(AddedLayer.from_dict(layer) for layer in record["layers"]),
         reused=True,
     )
