@@ -51,6 +51,8 @@ CODES: dict[str, str] = {
     "cannot-rebase": "the image cannot be laid on another base as it is",
     "cannot-run-on-cluster": "no Databricks cluster can pull or run the image",
     "bad-package-list": "a list of packages that cannot be understood, or pins them loosely",
+    "event-invalid": "a registry's event cannot be read",
+    "build-not-found": "no build of the service has that number",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",
@@ -73,6 +75,10 @@ CODES: dict[str, str] = {
     "signing-failed": "the service that keeps a key did not sign",
     "advisories-failed": "the service of advisories does not answer",
     "disk-failed": "a file cannot be written",
+    "database-failed": "the service's database cannot be reached, read or written",
+    "queue-failed": "the service's queue cannot be reached",
+    "worker-lost": "the process of a build, or its worker, ended without a word",
+    "build-timeout": "a build took longer than it may",
     "offline": "something is needed that no cache has, and the network may not be used",
     # VerificationError
     "digest-mismatch": "bytes do not have the digest that they should have",

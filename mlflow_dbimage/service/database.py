@@ -1,0 +1,259 @@
+"""The service's tables, in SQLite or PostgreSQL, and transactions that are right under many processes.
+
+Every change is one serialisable transaction: SQLite lets one writer in at a time, PostgreSQL finds out and has
+the later one tried again. So nothing above this module needs a lock.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    insert,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from mlflow_dbimage.errors import ServiceError, UsageError
+from mlflow_dbimage.setting_kinds import masked
+
+Result = TypeVar("Result")
+
+_TRIES = 12
+_BUSY_SECONDS = 30
+# PostgreSQL's codes for "try again": serialization_failure, deadlock_detected, and, where two processes make
+# the tables at once, duplicate_table and duplicate_object.
+_AGAIN = frozenset({"40001", "40P01", "42P07", "42710"})
+
+_METADATA = MetaData()
+
+BUILDS = Table(
+    "builds",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("model", String(256), nullable=False),
+    Column("version", String(20), nullable=False),
+    Column("alias", String(256)),
+    Column("rule", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("stage", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("cancelling", Boolean, nullable=False, default=False),
+    Column("not_before", Float(53), nullable=False, default=0.0),
+    Column("worker", String(256)),
+    Column("lease_until", Float(53)),
+    Column("created", Float(53), nullable=False),
+    Column("started", Float(53)),
+    Column("ended", Float(53)),
+    Column("image", Text),
+    Column("digest", String(128)),
+    Column("sent_bytes", BigInteger),
+    Column("error_code", String(64)),
+    Column("error_text", Text),
+    Column("receipt", JSON(none_as_null=True)),
+    Column("told", String(20), nullable=False, default=""),
+    Column("log_size", Integer, nullable=False, default=0),
+    Index("builds_status", "status", "priority", "id"),
+    Index("builds_slot", "rule", "name", "id"),
+    Index("builds_model", "model", "id"),
+    sqlite_autoincrement=True,
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    _METADATA,
+    Column("id", String(256), primary_key=True),
+    Column("build_id", ForeignKey("builds.id"), nullable=False),
+    Column("received", Float(53), nullable=False),
+)
+
+LOGS = Table(
+    "logs",
+    _METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("build_id", ForeignKey("builds.id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Index("logs_build", "build_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+MOMENTS = Table(
+    "moments",
+    _METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("at", Float(53), nullable=False),
+)
+
+
+class Database:
+    """A database whose tables exist.
+
+    Args:
+        engine: From `open_database`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def change(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in one serialisable transaction; it may be called more than once.
+
+        Raises:
+            ServiceError: `database-failed`.
+        """
+        with _errors():
+            for attempt in range(_TRIES):
+                try:
+                    with self._engine.execution_options(writing=True).begin() as connection:
+                        return work(connection)
+                except DBAPIError as error:  # noqa: PERF203
+                    if attempt == _TRIES - 1 or not _may_pass(error):
+                        raise
+                    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  spreads rivals, hides nothing
+            raise AssertionError("unreachable")
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work`, which only reads.
+
+        Raises:
+            ServiceError: `database-failed`.
+        """
+        with _errors(), self._engine.begin() as connection:
+            return work(connection)
+
+    def moment(self, name: str) -> float | None:
+        """Return a moment that was kept, in seconds since 1970."""
+        return self.read(lambda connection: connection.scalar(select(MOMENTS.c.at).where(MOMENTS.c.name == name)))
+
+    def keep_moment(self, name: str, at: float) -> None:
+        """Keep a moment in the place of the one that was kept by that name."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(MOMENTS).where(MOMENTS.c.name == name))
+            connection.execute(insert(MOMENTS).values(name=name, at=at))
+
+        self.change(work)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open a database by its URL, and make the tables where they are missing.
+
+    Raises:
+        UsageError: `bad-value`, no URL of a database that can be used.
+        ServiceError: `database-failed`.
+    """
+    with _errors():
+        database = Database(_engine(url))
+    database.change(_METADATA.create_all)
+    return database
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of an SQLite file, and make the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{path}"
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options: dict[str, Any] = {"hide_parameters": True}
+        if parsed.get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": _BUSY_SECONDS}
+        elif parsed.get_backend_name() == "postgresql":
+            options |= {"isolation_level": "SERIALIZABLE", "pool_pre_ping": True}
+        else:
+            raise UsageError("bad-value", "the service's database is SQLite or PostgreSQL, and nothing else")
+        engine = create_engine(parsed, **options)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise UsageError("bad-value", f"`{masked(url)}` is not the URL of a database") from error
+    except ImportError as error:
+        raise ServiceError(
+            "database-failed",
+            "PostgreSQL needs the Python module `psycopg`",
+            hint="install the extra `postgresql`: `pip install 'mlflow-dbimage[postgresql]'`",
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not at the first change
+    _use_write_ahead_log(connection)
+    connection.execute("PRAGMA foreign_keys=ON").close()
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """Switch a file's mode, which SQLite refuses at once where another process is just doing so."""
+    for attempt in range(_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError:  # noqa: PERF203
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(0.01 * 2**attempt)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed now: a rival was faster, or holds the file."""
+    if isinstance(error, IntegrityError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return state in _AGAIN or "database is locked" in str(error.orig)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        said = masked(reason[0]) if reason else type(error).__name__
+        raise ServiceError(
+            "database-failed",
+            f"the service's database failed: {said}",
+            hint="check `service_database`, and that the database can be reached and written",
+        ) from error
