@@ -6,6 +6,7 @@ place, and raises ValueError with what it wants instead. `settings` puts the key
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -159,6 +160,38 @@ def _base_table(value: object, folder: Path) -> Mapping[str, ImageLocation]:
     return {name: _base(item, folder) for name, item in _table(value, folder).items()}
 
 
+def _rules(value: object, folder: Path) -> tuple[Mapping[str, object], ...]:
+    """Read the tables of rules; what is in them is for `service.rules`, but for what hangs on the folder."""
+    tables = _parsed_json(value) if isinstance(value, str) else value
+    if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
+        raise ValueError("a list of tables")
+    return tuple(_anchored_rule(table, folder) for table in tables)
+
+
+def _anchored_rule(table: Mapping[str, object], folder: Path) -> Mapping[str, object]:
+    target = _target(table["target"], folder) if "target" in table else None
+    return dict(table) if target is None else {**table, "target": str(target)}
+
+
+def _parsed_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _service_url(*schemes: str) -> Kind:
+    wants = f"a URL of {' or '.join(schemes)}"
+
+    def read(value: object, folder: Path) -> str:
+        text = _text(value, folder)
+        if text.partition(":")[0].partition("+")[0] not in schemes or "://" not in text:
+            raise ValueError(wants)
+        return text
+
+    return Kind(wants, read)
+
+
 def _base(value: object, folder: Path) -> ImageLocation:
     return _anchored(parse_base(_text(value, folder)), folder)
 
@@ -248,7 +281,9 @@ PLATFORM = Kind(" or ".join(f"`linux/{each}`" for each in ARCHITECTURES), _platf
 MOMENT = Kind("a date or time, such as `2024-05-17` or `2024-05-17T08:00:00Z`", _moment)
 PATH = Kind("a path", _path, clearable=False)
 FILE = Kind("the path of a file", _file)
+RULES = Kind("a list of tables; as a text, JSON", _rules)
 TAG = Kind("a tag", _tag)
 REPOSITORY = Kind("a path with `{prefix}` and `{name}`", _repository, clearable=False)
 choice = _choice
 integer = _integer
+service_url = _service_url

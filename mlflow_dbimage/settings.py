@@ -197,6 +197,76 @@ class Settings:
         default=(), metadata=_key(kinds.NAMES, "packages to add to `apt:` bases", scope=Scope.SITE)
     )
 
+    rules: tuple[Mapping[str, object], ...] = field(
+        default=(),
+        metadata=_key(kinds.RULES, "which events of the registry build what; first match wins", scope=Scope.SITE),
+    )
+    service_database: str | None = field(
+        default=None,
+        metadata=_key(
+            kinds.service_url("sqlite", "postgresql"),
+            "database of the service's builds",
+            scope=Scope.SITE,
+            default="an SQLite file in the user's data folder",
+        ),
+    )
+    service_queue: str | None = field(
+        default=None,
+        metadata=_key(
+            kinds.service_url("redis", "rediss"),
+            "queue of the service's builds",
+            scope=Scope.SITE,
+            default="an SQLite file in the user's data folder",
+        ),
+    )
+    worker_builds: int = field(
+        default=1,
+        metadata=_key(kinds.integer(1, 64), "builds that a worker runs at a time", scope=Scope.SITE),
+    )
+    worker_grace: int = field(
+        default=30,
+        metadata=_key(
+            kinds.integer(0, 86400),
+            "seconds that a worker which is told to stop gives its builds, before it hands them back",
+            scope=Scope.SITE,
+        ),
+    )
+    build_timeout: int = field(
+        default=3600,
+        metadata=_key(kinds.integer(1, 604800), "seconds that a build of the service may take", scope=Scope.SITE),
+    )
+    build_attempts: int = field(
+        default=5,
+        metadata=_key(
+            kinds.integer(1, 1000), "how often a build is begun that fails for what may pass", scope=Scope.SITE
+        ),
+    )
+    build_lease: int = field(
+        default=60,
+        metadata=_key(
+            kinds.integer(2, 86400),
+            "seconds without a sign of life after which a worker's builds are given to others",
+            scope=Scope.SITE,
+        ),
+    )
+    reconcile_every: int = field(
+        default=300,
+        metadata=_key(
+            kinds.integer(0, 604800),
+            "seconds between looks at the registry for what no event told; 0 is never",
+            scope=Scope.SITE,
+        ),
+    )
+    reconcile_models: tuple[str, ...] = field(
+        default=(),
+        metadata=_key(
+            kinds.NAMES,
+            "models to look at, as `model`, or `catalog.schema` and `catalog.schema.model` of Unity Catalog",
+            scope=Scope.SITE,
+            default="all, but none of Unity Catalog",
+        ),
+    )
+
     input: Path | None = field(
         default=None,
         metadata=_key(kinds.FILE, "rows to score", scope=Scope.RUN, default="the model's own example"),
@@ -216,7 +286,12 @@ class Settings:
         """The target, or the default one: an OCI layout in the user's data folder."""
         if self.target is not None:
             return self.target
-        return ImageLocation(transport="oci", path=Path(platformdirs.user_data_dir(APPLICATION)) / "images")
+        return ImageLocation(transport="oci", path=self.data_dir / "images")
+
+    @property
+    def data_dir(self) -> Path:
+        """The user's data folder: the default destination, and what the service keeps."""
+        return Path(platformdirs.user_data_dir(APPLICATION))
 
     def explained(self) -> tuple[tuple[str, object, str], ...]:
         """Give name, value as JSON with its secrets masked, and origin of every key."""

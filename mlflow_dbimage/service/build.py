@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
+from mlflow_dbimage.service.events import Kind
+
 Status = Literal["queued", "running", "built", "failed", "cancelled", "superseded"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -36,6 +38,8 @@ class Build:
     version: str
     alias: str | None
     """That the event set; the build is dropped if the alias has moved on."""
+    kind: Kind
+    """Of the event."""
     rule: str
     """Name of the rule that wanted it."""
     name: str

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import func, select
 
 from mlflow_dbimage.service.build import Build, Order, Status
-from mlflow_dbimage.service.build_rows import COLUMNS, SLOT_IS_BUSY, built, in_slot, must_get, newest, of_version
+from mlflow_dbimage.service.build_rows import (
+    COLUMNS,
+    OLDER_GOES_FIRST,
+    SLOT_IS_BUSY,
+    built,
+    in_slot,
+    must_get,
+    newest,
+    of_version,
+)
 from mlflow_dbimage.service.database import BUILDS, Database
 from mlflow_dbimage.service.events import Event
 
@@ -31,7 +40,9 @@ class BuildReader:
         """Return what could be begun now, most urgent first."""
         query = (
             select(*COLUMNS)
-            .where(BUILDS.c.status == "queued", BUILDS.c.not_before <= self._clock(), ~SLOT_IS_BUSY)
+            .where(
+                BUILDS.c.status == "queued", BUILDS.c.not_before <= self._clock(), ~SLOT_IS_BUSY, ~OLDER_GOES_FIRST
+            )
             .order_by(BUILDS.c.priority.desc(), BUILDS.c.id)
             .limit(limit)
         )

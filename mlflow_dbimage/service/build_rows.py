@@ -6,7 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, cast, exists, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    cast,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Row
 
 from mlflow_dbimage.errors import InputError
@@ -19,14 +31,32 @@ COLUMNS = [BUILDS.c[field.name] for field in fields(Build)]
 #: What a build has no more when its worker is through with it.
 RELEASED: Mapping[str, Any] = {"worker": None, "lease_until": None, "stage": "", "cancelling": False}
 
+
+def _number(table: FromClause) -> ColumnElement[int]:
+    return cast(table.c.version, BigInteger)
+
+
 _RIVAL = BUILDS.alias("rival")
 _IN_SAME_SLOT = and_(_RIVAL.c.rule == BUILDS.c.rule, _RIVAL.c.name == BUILDS.c.name)
 
 #: Another build of the slot runs.
 SLOT_IS_BUSY = exists().where(_IN_SAME_SLOT, _RIVAL.c.status == "running")
-#: A later build of the slot will show, or shows, another version under the name.
+#: An older version waits, and each version is to be built: it goes first, so that the newest has the name at last.
+OLDER_GOES_FIRST = exists().where(
+    _IN_SAME_SLOT,
+    BUILDS.c.kind == "version-created",
+    _RIVAL.c.status == "queued",
+    _RIVAL.c.not_before <= BUILDS.c.not_before,
+    _number(_RIVAL) < _number(BUILDS),
+)
+#: What was asked for later has the name, or will have it: after it, this build would take the name back.
 IS_OUTDATED = exists().where(
-    _IN_SAME_SLOT, _RIVAL.c.id > BUILDS.c.id, _RIVAL.c.status.in_(("queued", "running", "built"))
+    _IN_SAME_SLOT,
+    _RIVAL.c.id > BUILDS.c.id,
+    or_(
+        and_(BUILDS.c.kind != "version-created", _RIVAL.c.status.in_((*ACTIVE, "built"))),
+        and_(_RIVAL.c.status == "built", _number(_RIVAL) > _number(BUILDS)),
+    ),
 )
 
 
@@ -104,13 +134,14 @@ def answering(connection: Connection, event: Event, slot: ColumnElement[bool]) -
 
 
 def is_late(connection: Connection, event: Event, slot: ColumnElement[bool]) -> bool:
-    """Whether a version comes after a newer one of its slot: deliveries come in any order."""
-    newer = cast(BUILDS.c.version, BigInteger) > int(event.version)
-    wanted = BUILDS.c.status.in_((*ACTIVE, "built"))
-    return event.kind == "version-created" and newest(connection, slot, newer, wanted) is not None
+    """Whether a version comes after a newer one of its slot was begun: deliveries come in any order."""
+    newer = and_(_number(BUILDS) > int(event.version), BUILDS.c.status.in_(("running", "built")))
+    return event.kind == "version-created" and newest(connection, slot, newer) is not None
 
 
 def supersede_waiting(connection: Connection, build: Build, now: float) -> None:
-    """End what waits in a build's slot besides it."""
+    """End what waits in a build's slot besides it, unless each version is to be built."""
+    if build.kind == "version-created":
+        return
     others = and_(in_slot(build.rule, build.name), BUILDS.c.id != build.id, BUILDS.c.status == "queued")
     change(connection, others, {"status": "superseded", "ended": now, **RELEASED})

@@ -5,7 +5,8 @@
        +---------+   a failure that may pass, a worker that hands back, a lease that is lost
 
 Builds of one rule under one deployment name share a *slot*: the name can show one version only. In a slot one
-build runs at a time, and what is asked for last supersedes what waits.
+build runs at a time. Of aliases and tags, what is asked for last supersedes what waits; of created versions each
+is built, in their order.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mlflow_dbimage.service.build import ACTIVE, Build, Order, Status
 from mlflow_dbimage.service.build_reader import BuildReader
 from mlflow_dbimage.service.build_rows import (
     IS_OUTDATED,
+    OLDER_GOES_FIRST,
     RELEASED,
     SLOT_IS_BUSY,
     add,
@@ -36,7 +38,7 @@ from mlflow_dbimage.service.build_rows import (
 from mlflow_dbimage.service.database import BUILDS
 from mlflow_dbimage.service.events import Event
 
-_WANTED = ("model", "version", "alias", "rule", "name", "request", "priority")
+_WANTED = ("model", "version", "alias", "kind", "rule", "name", "request", "priority")
 
 
 class Builds(BuildReader):
@@ -60,7 +62,7 @@ class Builds(BuildReader):
             slot = in_slot(order.rule, order.name)
             known = answering(connection, event, slot)
             build = known or self._add(connection, event, order)
-            if build.status == "queued" or (known is not None and event.kind != "version-created"):
+            if known is not None or build.status == "queued":
                 supersede_waiting(connection, build, self._clock())
             remember_delivery(connection, event, build)
             return build, known is None
@@ -87,7 +89,7 @@ class Builds(BuildReader):
 
         def work(connection: Connection) -> Build | None:
             change(connection, and_(waiting, IS_OUTDATED), {"status": "superseded", "ended": now})
-            may = and_(waiting, BUILDS.c.not_before <= now, ~SLOT_IS_BUSY)
+            may = and_(waiting, BUILDS.c.not_before <= now, ~SLOT_IS_BUSY, ~OLDER_GOES_FIRST)
             return next(iter(change(connection, may, values)), None)
 
         return self._database.change(work)
@@ -210,6 +212,7 @@ class Builds(BuildReader):
             "model": event.model,
             "version": event.version,
             "alias": event.alias,
+            "kind": event.kind,
             "rule": order.rule,
             "name": order.name,
             "request": dict(order.request),

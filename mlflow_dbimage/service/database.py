@@ -58,6 +58,7 @@ BUILDS = Table(
     Column("model", String(256), nullable=False),
     Column("version", String(20), nullable=False),
     Column("alias", String(256)),
+    Column("kind", String(20), nullable=False),
     Column("rule", String(256), nullable=False),
     Column("name", String(256), nullable=False),
     Column("request", JSON, nullable=False),

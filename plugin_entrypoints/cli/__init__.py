@@ -9,6 +9,11 @@
     jobs          job-spec
     runtimes      runtimes list, runtimes show, runtimes match
     machine       doctor, config, cache list, cache prune
+    __init__    the group, and how errors end the process
+    options     options that many commands share, and what they are read into
+    images      build, plan, list, inspect, delete
+    machine     doctor, config, cache list, cache prune
+    service     webhook check
 
 `--help` imports nothing heavy: every command imports the core when it runs.
 """
@@ -32,6 +37,7 @@ from plugin_entrypoints.cli import (
     jobs,
     machine,
     runtimes,
+    service,
     verification,
 )
 
@@ -55,6 +61,7 @@ _MODULES = (
     evidence,
     jobs,
     runtimes,
+    service,
     machine,
 )
 
