@@ -241,6 +241,14 @@ class Settings:
             kinds.integer(1, 1000), "how often a build is begun that fails for what may pass", scope=Scope.SITE
         ),
     )
+    build_retry: int = field(
+        default=10,
+        metadata=_key(
+            kinds.integer(1, 3600),
+            "seconds before a build's second attempt; twice as long before each further one",
+            scope=Scope.SITE,
+        ),
+    )
     build_lease: int = field(
         default=60,
         metadata=_key(

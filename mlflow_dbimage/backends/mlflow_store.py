@@ -44,7 +44,7 @@ class MlflowStore:
             _must_be_directory(reference)
             return FoundModel()
         with store_errors(reference.pinned_uri):
-            client = _client(reference)
+            client = open_client(reference.registry)
             if reference.kind == "run":
                 client.get_run(reference.run_id)
                 return FoundModel()
@@ -89,7 +89,7 @@ class MlflowStore:
         tags = {"dbimage_image": image, "dbimage_digest": digest, "dbimage_status": "deployed"}
         try:
             with quiet():
-                client = _client(reference)
+                client = open_client(reference.registry)
                 for key, value in tags.items():
                     client.set_model_version_tag(reference.name, reference.version, key, value)
         except Exception:  # the image is made and named: whatever MLflow says now must not undo that
@@ -204,13 +204,18 @@ def _or_none(ask: Any) -> Any:
         raise
 
 
-def _client(reference: ModelReference) -> Any:
+def open_client(registry: str | None = None) -> Any:
+    """Return MLflow's client of another registry, or of the configured one, if its server or database is there.
+
+    Raises:
+        ServiceError: `store-failed`.
+    """
     mlflow = importlib.import_module("mlflow")
     for uri in (str(mlflow.get_tracking_uri()), str(mlflow.get_registry_uri())):
         must_have_modules(uri)
         _must_exist(uri)
         _must_listen(uri)
-    return mlflow.MlflowClient(registry_uri=reference.registry)
+    return mlflow.MlflowClient(registry_uri=registry)
 
 
 def _must_exist(uri: str) -> None:

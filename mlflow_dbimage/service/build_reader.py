@@ -61,6 +61,7 @@ class BuildReader:
         *,
         status: Sequence[Status] = (),
         model: str | None = None,
+        version: str | None = None,
         rule: str | None = None,
         name: str | None = None,
         before: int | None = None,
@@ -70,6 +71,7 @@ class BuildReader:
         conditions = [
             BUILDS.c.status.in_(status) if status else None,
             BUILDS.c.model == model if model is not None else None,
+            BUILDS.c.version == version if version is not None else None,
             BUILDS.c.rule == rule if rule is not None else None,
             BUILDS.c.name == name if name is not None else None,
             BUILDS.c.id < before if before is not None else None,

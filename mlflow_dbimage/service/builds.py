@@ -118,14 +118,14 @@ class Builds(BuildReader):
         return self._update_held(build_id, worker, {**values, **RELEASED})
 
     def fail(
-        self, build_id: int, worker: str, code: str, text: str, *, retry_at: float | None = None
+        self, build_id: int, worker: str, code: str, text: str, *, retry_in: float | None = None
     ) -> Build | None:
-        """End an attempt badly: the build waits until `retry_at`, or has failed; None where it is held no more."""
+        """End an attempt badly: it waits `retry_in` seconds, or has failed; None where it is held no more."""
         values: dict[str, Any] = {"error_code": code, "error_text": text, **RELEASED}
-        if retry_at is None:
+        if retry_in is None:
             values |= {"status": "failed", "ended": self._clock()}
         else:
-            values |= {"status": "queued", "not_before": retry_at}
+            values |= {"status": "queued", "not_before": self._clock() + retry_in}
         return self._update_held(build_id, worker, values)
 
     def hand_back(self, build_id: int, worker: str) -> Build | None:

@@ -154,14 +154,17 @@ class Database:
         """Return a moment that was kept, in seconds since 1970."""
         return self.read(lambda connection: connection.scalar(select(MOMENTS.c.at).where(MOMENTS.c.name == name)))
 
-    def keep_moment(self, name: str, at: float) -> None:
-        """Keep a moment in the place of the one that was kept by that name."""
+    def keep_moment(self, name: str, at: float, *, instead_of: float | None) -> bool:
+        """Keep a moment in the place of an older one, unless that has been replaced meanwhile; say whether."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
+            if connection.scalar(select(MOMENTS.c.at).where(MOMENTS.c.name == name)) != instead_of:
+                return False
             connection.execute(delete(MOMENTS).where(MOMENTS.c.name == name))
             connection.execute(insert(MOMENTS).values(name=name, at=at))
+            return True
 
-        self.change(work)
+        return self.change(work)
 
     def close(self) -> None:
         """Close all connections."""

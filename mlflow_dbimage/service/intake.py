@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from mlflow_dbimage.errors import ServiceError
@@ -9,10 +10,13 @@ from mlflow_dbimage.service.build import Build
 from mlflow_dbimage.service.build_logs import BuildLogs
 from mlflow_dbimage.service.build_queue import BuildQueue, open_queue
 from mlflow_dbimage.service.builds import Builds
-from mlflow_dbimage.service.database import open_database, sqlite_url
+from mlflow_dbimage.service.database import Database, open_database, sqlite_url
 from mlflow_dbimage.service.events import Event
 from mlflow_dbimage.service.rules import Rule, choose, read
 from mlflow_dbimage.settings import Settings
+
+#: Name of the moment since which the registry may have had events that nobody told; first, when the service began.
+RECONCILED = "reconciled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,7 @@ class Service:
     """What all processes of the service share."""
 
     rules: tuple[Rule, ...]
+    database: Database
     builds: Builds
     logs: BuildLogs
     queue: BuildQueue
@@ -44,8 +49,11 @@ def open_service(settings: Settings) -> Service:
     """
     rules = read(settings.rules)
     database = open_database(settings.service_database or sqlite_url(settings.data_dir / "builds.db"))
+    if database.moment(RECONCILED) is None:
+        database.keep_moment(RECONCILED, time.time(), instead_of=None)
     return Service(
         rules=rules,
+        database=database,
         builds=Builds(database),
         logs=BuildLogs(database),
         queue=open_queue(settings.service_queue, settings.data_dir / "queue.db"),

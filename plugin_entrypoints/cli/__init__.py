@@ -13,7 +13,7 @@
     options     options that many commands share, and what they are read into
     images      build, plan, list, inspect, delete
     machine     doctor, config, cache list, cache prune
-    service     webhook check
+    service     worker, reconcile, webhook check
 
 `--help` imports nothing heavy: every command imports the core when it runs.
 """

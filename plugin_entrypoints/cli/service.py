@@ -1,8 +1,11 @@
-"""Commands of the service: webhook check. The group `webhook` takes the door's own commands too."""
+"""Commands of the service: worker, reconcile, webhook check. The group `webhook` takes the door's own too."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +53,54 @@ def check(common: Common, event: Path) -> None:
     common.show(data, f"{read}: {builds}\n\n{table}")
 
 
-COMMANDS = (webhook,)
+@click.command()
+@common
+def worker(common: Common) -> None:
+    """Make what is queued, each build in a process of its own, until told to stop by SIGTERM or SIGINT.
+
+    Also asks the registry, now and then, for what no event told, and tells it how its versions' builds stand.
+    """
+    from mlflow_dbimage.backends.service_worker import run_worker
+
+    stop = _stopped_by_signals()
+    run_worker(common.settings(), lambda line: click.echo(line, err=True), stop)
+    common.show({"stopped": True}, "stopped")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and end, instead of every `reconcile_every` seconds.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    help="Ask for versions created since then (UTC), not since the last look; looks once.",
+)
+@common
+def reconcile(common: Common, once: bool, since: datetime | None) -> None:
+    """Queue what the rules want of the registry and no event told, and say what the look cost."""
+    from mlflow_dbimage.backends.service_worker import look_at_registry
+
+    settings, stop = common.settings(), _stopped_by_signals()
+    moment = since.replace(tzinfo=timezone.utc).timestamp() if since is not None else None
+    while True:
+        found = look_at_registry(settings, since=moment)
+        queued = [build.to_dict() for build in found.queued]
+        data = {"queued": queued, "seen": found.seen, "requests": found.requests, "seconds": found.seconds}
+        lines = [f"build {build.id} is queued: `{build.name}`, {build.cause}" for build in found.queued]
+        cost = f"{found.requests} requests, {found.seconds:.1f} s"
+        common.show(data, "\n".join([*lines, f"{len(queued)} queued, {found.seen} known to the rules ({cost})"]))
+        if once or since is not None or not settings.reconcile_every or stop.wait(settings.reconcile_every):
+            return
+
+
+COMMANDS = (webhook, worker, reconcile)
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Return what is set when this process is told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _read_event(body: bytes) -> Event | Ignored:
