@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from plain_model import write_model
 from toy_wheels import make_wheel
@@ -110,16 +111,20 @@ class Bench:
         )
 
     def start(
-        self, *arguments: object, program: Sequence[str] = DBIMAGE, **variables: str
+        self,
+        *arguments: object,
+        program: Sequence[str] = DBIMAGE,
+        log: IO[str] | None = None,
+        **variables: str,
     ) -> subprocess.Popen[str]:
-        """Start the command, with pipes for its three streams."""
+        """Start the command, with pipes for its three streams, or with its outputs in a file."""
         return subprocess.Popen(
             [*program, *map(str, arguments)],
             env={**self.environment, **variables},
             cwd=self.folder,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=log or subprocess.PIPE,
+            stderr=log or subprocess.PIPE,
             text=True,
         )
 

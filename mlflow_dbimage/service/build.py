@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
 from mlflow_dbimage.service.events import Kind
+from mlflow_dbimage.setting_kinds import shown
 
 Status = Literal["queued", "running", "built", "failed", "cancelled", "superseded"]
 
@@ -88,8 +89,8 @@ class Build:
         return (self.ended if self.ended is not None else now) - self.started
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form, moments as ISO 8601 in UTC."""
-        data = asdict(self)
+        """Give the JSON form: moments as ISO 8601 in UTC, and the credentials of URLs masked."""
+        data = {**asdict(self), "request": shown(self.request)}
         for key in _MOMENTS:
             data[key] = _written(data[key])
         return data

@@ -57,6 +57,10 @@ class BuildQueue:
         with _errors():
             return int(self._storage.queue_size()) == 0
 
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._storage.close()
+
 
 def open_queue(url: str | None, file: Path) -> BuildQueue:
     """Open the queue of a URL of Redis, or without one that of a file, which is made where it is missing.

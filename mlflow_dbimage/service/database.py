@@ -44,7 +44,7 @@ from mlflow_dbimage.setting_kinds import masked
 Result = TypeVar("Result")
 
 _TRIES = 12
-_BUSY_SECONDS = 30
+_BUSY_SECONDS = 5
 # PostgreSQL's codes for "try again": serialization_failure, deadlock_detected, and, where two processes make
 # the tables at once, duplicate_table and duplicate_object.
 _AGAIN = frozenset({"40001", "40P01", "42P07", "42710"})
@@ -138,7 +138,7 @@ class Database:
                 except DBAPIError as error:  # noqa: PERF203
                     if attempt == _TRIES - 1 or not _may_pass(error):
                         raise
-                    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  spreads rivals, hides nothing
+                    time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))  # noqa: S311  spreads rivals, hides nothing
             raise AssertionError("unreachable")
 
     def read(self, work: Callable[[Connection], Result]) -> Result:

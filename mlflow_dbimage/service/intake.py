@@ -29,6 +29,11 @@ class Service:
     logs: BuildLogs
     queue: BuildQueue
 
+    def close(self) -> None:
+        """Close the connections to table and queue."""
+        self.database.close()
+        self.queue.close()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:

@@ -66,6 +66,7 @@ class Teller:
         self._clock = clock
         self._failures: dict[int, int] = {}
         self._not_before = 0.0
+        self._tries = _TRIES
 
     def tell(self) -> int:
         """Tell what is new, and return how many builds that were; after a failure nothing for a while.
@@ -89,6 +90,7 @@ class Teller:
         except DbimageError as error:
             return self._failed(build, error)
         self._failures.pop(build.id, None)
+        self._tries = _TRIES
         self._service.builds.tell(build.id, build.status)
         return True
 
@@ -108,9 +110,10 @@ class Teller:
         failures = self._failures.get(build.id, 0) + 1
         self._failures[build.id] = failures
         self._not_before = self._clock() + _PAUSE * failures
-        if failures >= _TRIES or error.exit_code != 5:
+        if failures >= self._tries or error.exit_code != 5:
             self._failures.pop(build.id)
             self._not_before = 0.0
+            self._tries = 1 if error.exit_code == 5 else _TRIES  # the others need not wait as long in vain
             self._service.logs.append(build.id, f"the registry was not told `{build.status}`: {error.message}\n")
             self._service.builds.tell(build.id, build.status)
         return False

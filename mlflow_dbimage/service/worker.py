@@ -122,7 +122,7 @@ class Worker:
         except ServiceError as error:
             self._service.builds.fail(build.id, self.name, error.code, error.message)
             return
-        self._running.append(RunningBuild(build, process, self.name, self._service, self._limits, self._clock()))
+        self._running.append(RunningBuild(build, process, self._service, self._limits, self._clock()))
 
     def _hand_back(self) -> None:
         for running in self._running:

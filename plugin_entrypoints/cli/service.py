@@ -16,6 +16,7 @@ from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
     from mlflow_dbimage.service.events import Event, Ignored
+    from mlflow_dbimage.service.reconcile import Findings
 
 
 @click.group()
@@ -33,6 +34,7 @@ def check(common: Common, event: Path) -> None:
     """
     from mlflow_dbimage.service import rules
     from mlflow_dbimage.service.events import Ignored
+    from mlflow_dbimage.setting_kinds import shown
 
     known = rules.read(common.settings().rules)
     read = _read_event(event.read_bytes())
@@ -45,7 +47,7 @@ def check(common: Common, event: Path) -> None:
         "event": read.to_dict(),
         "rule": explanation.rule.name if explanation.rule is not None else None,
         "name": order.name if order is not None else None,
-        "request": order.request if order is not None else None,
+        "request": shown(order.request) if order is not None else None,
         "reasons": [{"rule": name, "reason": reason} for name, reason in explanation.reasons],
     }
     builds = f"builds `{order.name}` by the rule `{order.rule}`" if order is not None else "builds nothing"
@@ -60,6 +62,7 @@ def worker(common: Common) -> None:
 
     Also asks the registry, now and then, for what no event told, and tells it how its versions' builds stand.
     """
+    _must_have_modules()
     from mlflow_dbimage.backends.service_worker import run_worker
 
     stop = _stopped_by_signals()
@@ -77,22 +80,47 @@ def worker(common: Common) -> None:
 @common
 def reconcile(common: Common, once: bool, since: datetime | None) -> None:
     """Queue what the rules want of the registry and no event told, and say what the look cost."""
+    _must_have_modules()
     from mlflow_dbimage.backends.service_worker import look_at_registry
+    from mlflow_dbimage.errors import ServiceError
 
     settings, stop = common.settings(), _stopped_by_signals()
     moment = since.replace(tzinfo=timezone.utc).timestamp() if since is not None else None
+    if once or moment is not None or not settings.reconcile_every:
+        _show_findings(common, look_at_registry(settings, since=moment))
+        return
     while True:
-        found = look_at_registry(settings, since=moment)
-        queued = [build.to_dict() for build in found.queued]
-        data = {"queued": queued, "seen": found.seen, "requests": found.requests, "seconds": found.seconds}
-        lines = [f"build {build.id} is queued: `{build.name}`, {build.cause}" for build in found.queued]
-        cost = f"{found.requests} requests, {found.seconds:.1f} s"
-        common.show(data, "\n".join([*lines, f"{len(queued)} queued, {found.seen} known to the rules ({cost})"]))
-        if once or since is not None or not settings.reconcile_every or stop.wait(settings.reconcile_every):
+        try:
+            _show_findings(common, look_at_registry(settings))
+        except ServiceError as error:  # the registry is away, and will be back
+            click.echo(f"error: {error.message}", err=True)
+        if stop.wait(settings.reconcile_every):
             return
 
 
 COMMANDS = (webhook, worker, reconcile)
+
+
+def _show_findings(common: Common, found: Findings) -> None:
+    queued = [build.to_dict() for build in found.queued]
+    data = {"queued": queued, "seen": found.seen, "requests": found.requests, "seconds": found.seconds}
+    lines = [f"build {build.id} is queued: `{build.name}`, {build.cause}" for build in found.queued]
+    cost = f"{found.requests} requests, {found.seconds:.1f} s"
+    common.show(data, "\n".join([*lines, f"{len(queued)} queued, {found.seen} known to the rules ({cost})"]))
+
+
+def _must_have_modules() -> None:
+    from importlib.util import find_spec
+
+    from mlflow_dbimage.errors import UsageError
+
+    missing = [name for name in ("huey", "sqlalchemy") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "not-supported",
+            f"the service needs Python modules that are not installed: {', '.join(missing)}",
+            hint="install the extra `serve`: `pip install 'mlflow-dbimage[serve]'`",
+        )
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -40,7 +40,7 @@ class RunningRegistry:
 
 @contextmanager
 def registry_server(
-    directory: Path, *, login: tuple[str, str] | None = None, delete: bool = True
+    directory: Path, *, login: tuple[str, str] | None = None, delete: bool = True, port: int | None = None
 ) -> Iterator[RunningRegistry]:
     """Run a registry as long as the context lasts.
 
@@ -48,9 +48,10 @@ def registry_server(
         directory: For its data and its log; made if it is not there.
         login: The user and password that it asks for; None where anybody may push.
         delete: Whether manifests may be deleted.
+        port: Of loopback; a free one by default.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port, log = free_port(), directory / "registry.log"
+    port, log = port or free_port(), directory / "registry.log"
     config = directory / "config.yml"
     config.write_text(
         _CONFIG.format(
