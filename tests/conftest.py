@@ -210,6 +210,24 @@ def registry_with_password(tmp_path_factory, registry_login):
 
 
 @pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """Run a PostgreSQL server; each test asks it for a database of its own."""
+    from services.postgresql_server import postgresql_server
+
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory):
+    """Run a Redis server; each test asks it for a database of its own."""
+    from services.redis_server import redis_server
+
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def tracking_server(tmp_path_factory):
     """Run MLflow's own server, for tracking and as registry."""
     from services.mlflow_server import mlflow_server

@@ -125,11 +125,11 @@ def until(condition: Callable[[], Any], seconds: float = 90, say: Callable[[], s
 def until_status(service: Service, build: Build | None, status: Status, say: Callable[[], str] = str) -> Build:
     """Wait until a build has a status, and return it."""
     assert build is not None
+    number = build.id
     until(
-        lambda: service.builds.get(build.id).status == status,
-        say=lambda: f"{service.builds.get(build.id)}\n{say()}",
+        lambda: service.builds.get(number).status == status, say=lambda: f"{service.builds.get(number)}\n{say()}"
     )
-    return service.builds.get(build.id)
+    return service.builds.get(number)
 
 
 def take_all(service: Service, *events: Event) -> list[Taken]:

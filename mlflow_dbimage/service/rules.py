@@ -37,6 +37,7 @@ _PATTERNS: Mapping[Kind, tuple[str, ...]] = {
 _TEXTS = ("name", "on", "model", "alias", "tag", "value", "deployment", "target", "runtime")
 _KEYS = (*_TEXTS, "priority", "config")
 _MOST_URGENT = 1000
+_JOINTS = "._-"
 # Keys that a call may have, and a build of the service may not.
 _NOT_HERE = ("dry_run", "config")
 
@@ -75,7 +76,7 @@ class Rule:
     def order(self, event: Event) -> Order:
         """Return what it wants built for an event that matches."""
         words = {"model": event.model, "version": event.version, "alias": event.alias or ""}
-        name = self.deployment.format(**{key: _as_name(value) for key, value in words.items()})
+        name = self.deployment.format(**{key: _as_name(value) for key, value in words.items()}).strip(_JOINTS)
         request = {
             "model_uri": f"models:/{event.model}/{event.version}",
             "target": self.target,
@@ -211,4 +212,4 @@ def _as_name(text: str) -> str:
     """Make of any text what can be part of a deployment's name."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
     single = re.sub(r"[._-]{2,}", lambda run: "." if "." in run[0] else "-", plain)
-    return single.strip("._-")
+    return single.strip(_JOINTS)

@@ -9,7 +9,7 @@ from mlflow_dbimage.oci.registry_transport import Clock
 
 @dataclass
 class FakeClock:
-    """Time stands still until somebody waits."""
+    """Time stands still until somebody waits, or the test advances it."""
 
     time: float = 1000.0
     pauses: list[float] = field(default_factory=list)
@@ -17,6 +17,12 @@ class FakeClock:
     @property
     def clock(self) -> Clock:
         return Clock(now=lambda: self.time, sleep=self._sleep)
+
+    def __call__(self) -> float:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
 
     def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -6,20 +6,31 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 #: By marker: the programs that its tests start, and the Debian packages that bring them.
 PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "base": {"mmdebstrap": "mmdebstrap"},
     "clock": {"faketime": "faketime"},
     "engine": {"dockerd": "docker.io"},
+    "postgresql": {"initdb": "postgresql"},
     "peers": {"skopeo": "skopeo", "umoci": "umoci"},
+    "redis": {"redis-server": "redis-server"},
     "registry": {"docker-registry": "docker-registry", "htpasswd": "apache2-utils"},
 }
 _NEEDS_ROOT = ("engine", "root")
 _NEEDS_LINUX = ("base", "channel", "engine", "root")
 
 # Debian keeps daemons where users do not look.
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+_POSTGRESQL = Path("/usr/lib/postgresql")
+PATH = ":".join(
+    [
+        os.environ.get("PATH", os.defpath),
+        "/usr/sbin",
+        "/sbin",
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+    ]
+)
 
 
 def why_not(marker: str) -> str | None:
@@ -31,7 +42,7 @@ def why_not(marker: str) -> str | None:
     missing = [
         f"`{program}` (Debian: {package})"
         for program, package in PROGRAMS.get(marker, {}).items()
-        if shutil.which(program, path=_PATH) is None
+        if shutil.which(program, path=PATH) is None
     ]
     return f"needs {' and '.join(missing)}" if missing else None
 
