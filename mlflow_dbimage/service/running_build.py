@@ -89,7 +89,8 @@ class RunningBuild:
         self._process.stop()
 
     def is_over(self) -> bool:
-        """Whether the process has ended."""
+        """Whether the process has ended, and all that it said was heard."""
+        self._hear()
         return self._process.has_ended()
 
     def hand_back(self) -> None:
