@@ -103,6 +103,14 @@ class ChildProcess:
             self._stopped_at = time.monotonic()
             self._signal(signal.SIGTERM)
 
+    def close(self) -> None:
+        """Close the pipes, after the end."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._reports.close()
+        self._writings.close()
+
     def _insist(self) -> None:
         if self._stopped_at is not None and time.monotonic() - self._stopped_at > _PATIENCE:
             self._signal(signal.SIGKILL)
@@ -153,6 +161,11 @@ class _Pipe:
         """Whether all was read, to the end of the stream."""
         return self._is_closed and not self._rest
 
+    def close(self) -> None:
+        """Close it, whatever has not been read."""
+        self._is_closed = True
+        self._stream.close()
+
     def _read(self) -> bytes:
         if self._is_closed:
             return b""
@@ -161,8 +174,7 @@ class _Pipe:
         except BlockingIOError:
             return b""
         if not data:
-            self._is_closed = True
-            self._stream.close()
+            self.close()
         return data
 
 

@@ -67,6 +67,9 @@ class BuildProcess(Protocol):
     def stop(self) -> None:
         """Have it end soon, with all that it started; does not wait."""
 
+    def close(self) -> None:
+        """Let go of it, after its end."""
+
 
 class Starter(Protocol):
     """Starts processes of builds."""

@@ -82,6 +82,7 @@ class RunningBuild:
             return False
         if self._is_ours:
             self._end()
+        self._process.close()
         return True
 
     def stop(self) -> None:
@@ -105,6 +106,7 @@ class RunningBuild:
             self._end()
         else:
             self._service.builds.hand_back(self.build.id, self._worker)
+        self._process.close()
 
     def _hear(self) -> None:
         for message in self._process.heard():

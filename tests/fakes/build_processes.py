@@ -32,6 +32,9 @@ class FakeProcess:
     def stop(self) -> None:
         self.stopped = self.ended = True
 
+    def close(self) -> None:
+        self.ended = True
+
 
 @dataclass
 class FakeStarter:
