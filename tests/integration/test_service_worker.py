@@ -15,9 +15,11 @@ import pytest
 from fakes.package_index import PackageIndex, serve
 from light_build import Bench, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.service.events import Event
 from mlflow_dbimage.service.intake import Service
 from service_bench import ServiceBench, register, tags_of, take_all, until, until_status
 from services.ports import free_port
+from services.redis_server import redis_server
 from services.registry_server import registry_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
@@ -261,3 +263,40 @@ def test_a_lost_message_is_found_by_the_sweep(new_bench, opened, place):
         pass
     with bench.worker():
         until_status(service, taken.build, "built", bench.said)
+
+
+@pytest.mark.postgresql
+@pytest.mark.redis
+def test_three_workers_make_twelve_models_once_each_while_one_and_redis_are_killed(
+    new_bench, opened, place, tmp_path, postgresql
+):
+    port = free_port()
+    bench = new_bench(
+        rules=[{"name": "fleet", "on": "version-created", "model": "fleet-*"}],
+        variables={
+            "DBIMAGE_SERVICE_DATABASE": postgresql.new_database(),
+            "DBIMAGE_SERVICE_QUEUE": f"redis://127.0.0.1:{port}/0",
+        },
+    )
+    names = [f"fleet-{letter}" for letter in "abcdefghijkl"]
+    versions = [register(bench.tracking_uri, name, place / "model", alias=None) for name in names]
+    (tmp_path / "redis").mkdir()
+    with ExitStack() as stack:
+        with redis_server(tmp_path / "redis", port=port):
+            service = opened(bench)
+            events = [created_event(name, version) for name, version in zip(names, versions, strict=True)]
+            taken = take_all(service, *events)
+            killed, *_ = [stack.enter_context(bench.worker()) for _ in range(3)]
+            until(lambda: service.builds.counts().get("built", 0) >= 2, say=bench.said)
+            killed.kill()
+        # Redis is gone now, with every message in it; the table knows.
+        until(lambda: service.builds.counts() == {"built": 12}, say=bench.said, seconds=240)
+        assert [each.new for each in take_all(service, *events)] == [False] * 12
+    builds = [service.builds.get(each.build.id) for each in taken]
+    assert sum(build.attempts for build in builds) in (12, 13)  # the killed worker had at most one
+    assert {str(only_image(bench, name).digest) for name in names} == {build.digest for build in builds}
+
+
+def created_event(model: str, version: str) -> Event:
+    """Return the event of a created version."""
+    return Event(kind="version-created", model=model, version=version, delivery=f"{model}-{version}", received=1.0)
