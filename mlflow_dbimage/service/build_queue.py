@@ -48,18 +48,29 @@ class BuildQueue:
         text = bytes(data).decode(errors="replace") if data is not None else ""
         return int(text) if text.isdecimal() else None
 
+    def size(self) -> int:
+        """Return how many messages wait.
+
+        Raises:
+            ServiceError: `queue-failed`.
+        """
+        with _errors():
+            return int(self._storage.queue_size())
+
     def is_empty(self) -> bool:
         """Whether no message waits.
 
         Raises:
             ServiceError: `queue-failed`.
         """
-        with _errors():
-            return int(self._storage.queue_size()) == 0
+        return self.size() == 0
 
     def close(self) -> None:
-        """Close the connection of this thread."""
+        """Close the connections of this process, and in a file those of this thread."""
         self._storage.close()
+        pool = getattr(self._storage, "pool", None)  # huey leaves Redis's open
+        if pool is not None:
+            pool.disconnect()
 
 
 def open_queue(url: str | None, file: Path) -> BuildQueue:

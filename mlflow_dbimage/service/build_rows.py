@@ -12,10 +12,10 @@ from sqlalchemy import (
     Connection,
     FromClause,
     and_,
+    case,
     cast,
     exists,
     insert,
-    or_,
     select,
     update,
 )
@@ -52,10 +52,16 @@ OLDER_GOES_FIRST = exists().where(
 #: What was asked for later has the name, or will have it: after it, this build would take the name back.
 IS_OUTDATED = exists().where(
     _IN_SAME_SLOT,
-    _RIVAL.c.id > BUILDS.c.id,
-    or_(
-        and_(BUILDS.c.kind != "version-created", _RIVAL.c.status.in_((*ACTIVE, "built"))),
-        and_(_RIVAL.c.status == "built", _number(_RIVAL) > _number(BUILDS)),
+    case(
+        (
+            BUILDS.c.kind == "version-created",
+            and_(
+                _RIVAL.c.status == "built",
+                _RIVAL.c.ended >= BUILDS.c.created,
+                _number(_RIVAL) > _number(BUILDS),
+            ),
+        ),
+        else_=and_(_RIVAL.c.status.in_((*ACTIVE, "built")), _RIVAL.c.id > BUILDS.c.id),
     ),
 )
 

@@ -1,12 +1,11 @@
 """The service's tables, in SQLite or PostgreSQL, and transactions that are right under many processes.
 
-Every change is one serialisable transaction: SQLite lets one writer in at a time, PostgreSQL finds out and has
-the later one tried again. So nothing above this module needs a lock.
+Every change is one transaction, and one is made at a time, by whichever process: SQLite's way, which PostgreSQL is
+told by a lock. They take a millisecond or two. So nothing above this module needs a lock.
 """
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -36,18 +35,18 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from mlflow_dbimage.errors import ServiceError, UsageError
 from mlflow_dbimage.setting_kinds import masked
 
 Result = TypeVar("Result")
 
-_TRIES = 12
-_BUSY_SECONDS = 5
-# PostgreSQL's codes for "try again": serialization_failure, deadlock_detected, and, where two processes make
-# the tables at once, duplicate_table and duplicate_object.
-_AGAIN = frozenset({"40001", "40P01", "42P07", "42710"})
+_BUSY_SECONDS = 30
+_WAL_TRIES = 12
+# Of the lock under which PostgreSQL makes changes; whoever holds it and does not go on is cut off.
+_LOCK = 0x6462696D
+_POSTGRESQL_OPTIONS = f"-c lock_timeout={_BUSY_SECONDS}s -c idle_in_transaction_session_timeout={_BUSY_SECONDS}s"
 
 _METADATA = MetaData()
 
@@ -125,21 +124,13 @@ class Database:
         self._engine = engine
 
     def change(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in one serialisable transaction; it may be called more than once.
+        """Do `work` in a transaction, while nobody else changes anything.
 
         Raises:
             ServiceError: `database-failed`.
         """
-        with _errors():
-            for attempt in range(_TRIES):
-                try:
-                    with self._engine.execution_options(writing=True).begin() as connection:
-                        return work(connection)
-                except DBAPIError as error:  # noqa: PERF203
-                    if attempt == _TRIES - 1 or not _may_pass(error):
-                        raise
-                    time.sleep(random.uniform(0, min(0.01 * 2**attempt, 1)))  # noqa: S311  spreads rivals, hides nothing
-            raise AssertionError("unreachable")
+        with _errors(), self._engine.execution_options(writing=True).begin() as connection:
+            return work(connection)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work`, which only reads.
@@ -199,7 +190,7 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": _BUSY_SECONDS}
         elif parsed.get_backend_name() == "postgresql":
-            options |= {"isolation_level": "SERIALIZABLE", "pool_pre_ping": True}
+            options |= {"connect_args": {"options": _POSTGRESQL_OPTIONS}, "pool_pre_ping": True}
         else:
             raise UsageError("bad-value", "the service's database is SQLite or PostgreSQL, and nothing else")
         engine = create_engine(parsed, **options)
@@ -214,6 +205,8 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -225,11 +218,11 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _use_write_ahead_log(connection: Any) -> None:
     """Switch a file's mode, which SQLite refuses at once where another process is just doing so."""
-    for attempt in range(_TRIES):
+    for attempt in range(_WAL_TRIES):
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()
         except sqlite3.OperationalError:  # noqa: PERF203
-            if attempt == _TRIES - 1:
+            if attempt == _WAL_TRIES - 1:
                 raise
             time.sleep(0.01 * 2**attempt)
         else:
@@ -237,16 +230,16 @@ def _use_write_ahead_log(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _is_writing(connection) else "BEGIN")
 
 
-def _may_pass(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed now: a rival was faster, or holds the file."""
-    if isinstance(error, IntegrityError):
-        return True
-    state = getattr(error.orig, "sqlstate", None)
-    return state in _AGAIN or "database is locked" in str(error.orig)
+def _begin_postgresql(connection: Connection) -> None:
+    if _is_writing(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def _is_writing(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writing", False))
 
 
 @contextmanager

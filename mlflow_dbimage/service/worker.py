@@ -86,17 +86,17 @@ class Worker:
         self._running = still
 
     def _sweep(self) -> None:
-        """Make true again what the table says: take leases from the dead, and send what waits unannounced."""
+        """Take leases from the dead, and where there are fewer messages than builds to begin, send them all."""
         for build in self._service.builds.release_lost(self._limits.attempts):
             self._say(f"build {build.id} was lost by its worker, and is {build.status}")
         self._sweep_at = self._clock() + min(_SWEEP, self._limits.lease / 2)
+        due = self._service.builds.due()
         try:
-            if not self._service.queue.is_empty():
-                return
+            is_complete = self._service.queue.size() >= len(due)
         except ServiceError as error:
             self._say(error.message)
             return
-        for build in self._service.builds.due():
+        for build in () if is_complete else due:
             announce(build, self._service.queue)
 
     def _next(self) -> Iterator[int]:

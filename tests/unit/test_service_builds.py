@@ -146,6 +146,20 @@ def test_a_created_version_that_is_told_late_does_not_take_the_name_back(builds)
     assert want(builds, 1, "version-created").status == "superseded"
 
 
+def test_a_created_version_that_failed_for_a_while_does_not_take_the_name_back(builds, clock):
+    second, first = want(builds, 2, "version-created"), want(builds, 1, "version-created")
+    builds.take(first.id, "w", 60)
+    builds.fail(first.id, "w", "registry-failed", "down", retry_in=5)
+    builds.take(second.id, "w", 60)
+    builds.finish(second.id, "w", RECEIPT)
+    clock.advance(6)
+    assert builds.take(first.id, "w", 60) is None
+    assert builds.get(first.id).status == "superseded"
+    clock.advance(1)
+    again, _ = builds.rerun(first.id)  # somebody wants it nevertheless
+    assert builds.take(again.id, "w", 60) is not None
+
+
 def test_two_models_cannot_have_one_name(builds):
     first = want(builds, 1)
     other = want(builds, 1, model="M")

@@ -214,13 +214,28 @@ def test_what_waits_without_a_message_is_found(scene, service):
     assert len(scene.starter.started) == 1
 
 
+def test_what_waited_for_its_name_does_not_wait_for_the_whole_queue(scene, service):
+    first = scene.begin("m")
+    moved = Event(kind="alias-set", model="m", version="2", alias="champion", received=1.0)
+    later = take_in(moved, service).build
+    assert later is not None
+    assert service.queue.receive() == later.id  # another worker dropped it: its name is busy
+    for model in ("a", "b"):
+        scene.want(model)
+    first.say(Done(receipt=RECEIPT), end=True)
+    scene.worker.turn()
+    scene.starter.started[-1].say(Done(receipt=RECEIPT), end=True)
+    waiting = [service.queue.receive() for _ in range(service.queue.size())]
+    assert later.id in waiting
+
+
 class AwayQueue:
     """A queue that cannot be reached."""
 
     def _fail(self, *_: object) -> None:
         raise ServiceError("queue-failed", "the queue is away")
 
-    send = receive = is_empty = _fail
+    send = receive = size = _fail
 
     def close(self) -> None:
         """Nothing is open."""
