@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def postgresql_server(directory: Path) -> Iterator[RunningPostgresql]:
         _wait(process, port, directory / "server.log")
         yield RunningPostgresql(port=port)
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # it cuts off who is still connected
         process.wait(20)
 
 
