@@ -52,6 +52,8 @@ CODES: dict[str, str] = {
     "cannot-run-on-cluster": "no Databricks cluster can pull or run the image",
     "bad-package-list": "a list of packages that cannot be understood, or pins them loosely",
     "event-invalid": "a registry's event cannot be read",
+    "secret-missing": "a file that should have a secret has none",
+    "webhook-not-found": "the tracking server has no webhook with that ID",
     "build-not-found": "no build of the service has that number",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
@@ -75,6 +77,7 @@ CODES: dict[str, str] = {
     "signing-failed": "the service that keeps a key did not sign",
     "advisories-failed": "the service of advisories does not answer",
     "disk-failed": "a file cannot be written",
+    "listen-failed": "the service cannot listen where it shall",
     "database-failed": "the service's database cannot be reached, read or written",
     "queue-failed": "the service's queue cannot be reached",
     "worker-lost": "the process of a build, or its worker, ended without a word",

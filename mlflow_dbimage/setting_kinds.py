@@ -6,20 +6,25 @@ place, and raises ValueError with what it wants instead. `settings` puts the key
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from string import Formatter
 from urllib.parse import urlsplit
 
+from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation, parse_base, parse_target
 from mlflow_dbimage.oci.descriptor import Platform
 
 #: Processors that conda, wheels and images all have names for.
 ARCHITECTURES = ("amd64", "arm64", "ppc64le", "s390x")
+
+#: Addresses that somebody may have.
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _YES = ("true", "1", "yes")
 _NO = ("false", "0", "no")
@@ -29,6 +34,9 @@ _USERINFO = re.compile(r"(?<=://)[^\s,]*@(?!sha256:)")
 # Conda channels may carry their token as a path: `https://host/t/<token>/channel`.
 _CONDA_TOKEN = re.compile(r"(?<=/t/)[^\s,/]+")
 _QUERY = re.compile(r"(?<=\?)[^\s,#]+")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_FILE_MARK = "file:"
+_SHORTEST_TOKEN = 16
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-9]+)*")
 
@@ -44,6 +52,16 @@ class Kind:
     or UsageError with what is wrong."""
     clearable: bool = True
     """Whether an empty text means that nothing is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that nobody is shown."""
+
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
 
 
 def masked(text: str) -> str:
@@ -192,6 +210,46 @@ def _service_url(*schemes: str) -> Kind:
     return Kind(wants, read)
 
 
+def _secrets(value: object, folder: Path) -> tuple[Secret, ...]:
+    """Read secrets; what is wrong with them is told without them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise UsageError("bad-value", "a secret is a text")
+    found = [text.strip() for part in parts for text in _secret_texts(part.strip(), folder)]
+    return tuple(Secret(text) for text in found if text)
+
+
+def _secret_texts(text: str, folder: Path) -> list[str]:
+    if not text.startswith(_FILE_MARK):
+        return [text]
+    path = folder / Path(text.removeprefix(_FILE_MARK)).expanduser()
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("bad-value", f"the secret's file `{path}` cannot be read") from error
+
+
+def _token(value: object, folder: Path) -> Secret:
+    found = _secrets(value, folder)
+    if len(found) != 1 or len(found[0].text) < _SHORTEST_TOKEN:
+        raise UsageError("bad-value", f"a token is one text of at least {_SHORTEST_TOKEN} characters")
+    return found[0]
+
+
+def _header(value: object, folder: Path) -> str:
+    text = _text(value, folder)
+    if _HEADER.fullmatch(text) is None:
+        raise ValueError("the name of an HTTP header")
+    return text
+
+
+def _networks(value: object, _: Path) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(item) for item in _items(value))
+    except ValueError as error:
+        raise ValueError("addresses or networks, such as `10.0.0.7` or `10.0.0.0/8`") from error
+
+
 def _base(value: object, folder: Path) -> ImageLocation:
     return _anchored(parse_base(_text(value, folder)), folder)
 
@@ -281,6 +339,10 @@ PLATFORM = Kind(" or ".join(f"`linux/{each}`" for each in ARCHITECTURES), _platf
 MOMENT = Kind("a date or time, such as `2024-05-17` or `2024-05-17T08:00:00Z`", _moment)
 PATH = Kind("a path", _path, clearable=False)
 FILE = Kind("the path of a file", _file)
+SECRETS = Kind("a list of secrets, commas between; `file:PATH` has one a line", _secrets)
+TOKEN = Kind("a secret of at least 16 characters, or `file:PATH` that has it", _token)
+HEADER = Kind("the name of an HTTP header", _header)
+NETWORKS = Kind("a list of addresses and networks, commas between", _networks)
 RULES = Kind("a list of tables; as a text, JSON", _rules)
 TAG = Kind("a tag", _tag)
 REPOSITORY = Kind("a path with `{prefix}` and `{name}`", _repository, clearable=False)

@@ -219,6 +219,34 @@ class Settings:
             default="an SQLite file in the user's data folder",
         ),
     )
+    service_token: kinds.Secret | None = field(
+        default=None,
+        metadata=_key(
+            kinds.TOKEN, "what people and programs show that may see and change builds", scope=Scope.SITE
+        ),
+    )
+    service_proxy_header: str | None = field(
+        default=None,
+        metadata=_key(
+            kinds.HEADER, "header in which a proxy of `service_proxies` names its user", scope=Scope.SITE
+        ),
+    )
+    service_proxies: tuple[kinds.Network, ...] = field(
+        default=(),
+        metadata=_key(kinds.NETWORKS, "proxies whose `service_proxy_header` is believed", scope=Scope.SITE),
+    )
+    webhook_secrets: tuple[kinds.Secret, ...] = field(
+        default=(),
+        metadata=_key(
+            kinds.SECRETS,
+            "secrets that sign deliveries; two while one takes the other's place",
+            scope=Scope.SITE,
+        ),
+    )
+    webhook_unsigned: bool = field(
+        default=False,
+        metadata=_key(kinds.FLAG, "take deliveries that nobody signed, too", scope=Scope.SITE),
+    )
     worker_builds: int = field(
         default=1,
         metadata=_key(kinds.integer(1, 64), "builds that a worker runs at a time", scope=Scope.SITE),

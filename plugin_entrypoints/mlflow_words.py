@@ -19,6 +19,7 @@ _CODES = {
     "no-evidence": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
     "model-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
     "base-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
+    "webhook-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
     "build-not-found": databricks_pb2.RESOURCE_DOES_NOT_EXIST,
 }
 _CALLERS_FAULT = frozenset({2, 3, 4})
