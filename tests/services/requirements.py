@@ -11,6 +11,7 @@ from pathlib import Path
 #: By marker: the programs that its tests start, and the Debian packages that bring them.
 PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "base": {"mmdebstrap": "mmdebstrap"},
+    "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "clock": {"faketime": "faketime"},
     "engine": {"dockerd": "docker.io"},
     "postgresql": {"initdb": "postgresql"},
