@@ -65,4 +65,8 @@ def test_entry_points_load_from_the_wheel(wheel, tmp_path):
         capture_output=True,
         text=True,
     ).stdout
-    assert sorted(told.splitlines()) == ["console_scripts dbimage True", "mlflow.deployments dbimage True"]
+    assert sorted(told.splitlines()) == [
+        "console_scripts dbimage True",
+        "console_scripts dbimage-job-entry True",
+        "mlflow.deployments dbimage True",
+    ]

@@ -1,6 +1,7 @@
 """Registry events become builds, and builds become images; everything behind the webhook's door.
 
     events        what a registry says: a version was created, an alias or a tag set
+    deliveries    whether an event is from the registry that shares our secret
     rules         which event builds what
     build         one build and its states
     database      the tables, and transactions that are right under many processes
@@ -8,6 +9,7 @@
     build_logs    what builds say while they run
     build_queue   huey's storage, which carries ids and nothing else
     intake        event to queued build, in one call
+    model_updates which versions a run of a Databricks job is for; `builder_job` is that job
     worker        takes builds from the queue and runs each in a process of its own
 
 The queue may forget, the workers may die: what the table says is made true again by the next sweep.

@@ -14,6 +14,9 @@
     images      build, plan, list, inspect, delete
     machine     doctor, config, cache list, cache prune
     service     worker, reconcile, webhook check
+    serving     webhook serve
+    webhooks    webhook register, list, test
+    job_entry   job-entry, and the entry point of wheel tasks
 
 `--help` imports nothing heavy: every command imports the core when it runs.
 """
@@ -34,11 +37,14 @@ from plugin_entrypoints.cli import (
     bases,
     evidence,
     images,
+    job_entry,
     jobs,
     machine,
     runtimes,
     service,
+    serving,
     verification,
+    webhooks,
 )
 
 _INTERRUPTED = 130
@@ -63,11 +69,14 @@ _MODULES = (
     runtimes,
     service,
     machine,
+    job_entry,
 )
 
 for module in _MODULES:
     for command in module.COMMANDS:
         dbimage.add_command(command)
+for command in (*serving.COMMANDS, *webhooks.COMMANDS):
+    service.webhook.add_command(command)
 
 
 def main() -> NoReturn:
@@ -97,7 +106,9 @@ def _run(arguments: list[str]) -> int:
         traceback.print_exc()
         click.echo("this is a bug in mlflow-dbimage; please report it with the lines above", err=True)
         return 1
-    return result if isinstance(result, int) else 0
+    # A command whose own result tells of the failure returns it.
+    code = result.exit_code if isinstance(result, DbimageError) else result
+    return code if isinstance(code, int) else 0
 
 
 def _failed(error: DbimageError, *, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -14,6 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.ports import free_port
+
+#: What lets a server send its webhooks to loopback by plain http, and read their secrets after a restart.
+MAY_CALL_LOOPBACK = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(32)).decode(),
+    # Otherwise a server that has looked for webhooks once sees new ones a minute later.
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
 
 CLONE = Path(__file__).resolve().parent.parent.parent
 
@@ -32,11 +42,12 @@ class RunningMlflow:
 
 
 @contextmanager
-def mlflow_server(directory: Path) -> Iterator[RunningMlflow]:
+def mlflow_server(directory: Path, **variables: str) -> Iterator[RunningMlflow]:
     """Run a tracking server as long as the context lasts.
 
     Args:
         directory: For its database, its artifacts and its log; made if it is not there.
+        variables: Environment variables of it alone.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), directory / "server.log"
@@ -51,7 +62,7 @@ def mlflow_server(directory: Path) -> Iterator[RunningMlflow]:
             stderr=stream,
             stdin=subprocess.DEVNULL,
             cwd=directory,
-            env=_surroundings(),
+            env={**_surroundings(), **variables},
             start_new_session=True,
         )
     try:

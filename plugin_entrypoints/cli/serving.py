@@ -1,0 +1,169 @@
+"""The command webhook serve: the door, and workers beside it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from plugin_entrypoints.cli.options import Common, common
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+    from mlflow_dbimage.settings import Settings
+
+# The door is another door: it is named to the server that runs it, and not imported here.
+_DOOR = "plugin_entrypoints.webhook:create_app"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_MOST_CONNECTIONS = 512
+_PACKAGES = ("fastapi", "huey", "jinja2", "prometheus_client", "sqlalchemy", "uvicorn")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the token of the page and the API, in the place of `service_token`.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 16),
+    default=1,
+    show_default=True,
+    help="Workers to run beside the door; with 0 builds wait for `dbimage worker`.",
+)
+@common
+def serve(common: Common, host: str, port: int, token_file: Path | None, workers: int) -> None:
+    """Take events of registries, show builds, and make them.
+
+    Without a token or a trusted proxy it listens on this machine's loopback alone.
+    """
+    if token_file is not None:
+        os.environ["DBIMAGE_SERVICE_TOKEN"] = f"file:{token_file.absolute()}"
+    _hand_on(common)
+    settings = common.settings()
+    _must_ask_who_calls(settings, host)
+    if not settings.webhook_secrets and not settings.webhook_unsigned:
+        click.echo("warning: no `webhook_secrets` are set, so every delivery is refused", err=True)
+    _must_have_packages()
+    listening = _listen(host, port)
+    address = f"http://{_bracketed(host)}:{listening.getsockname()[1]}"
+    server = _door()
+    common.show({"url": address, "workers": workers}, f"serving {address}")
+    _serve(server, listening, settings, workers)
+
+
+#: For the group `webhook`.
+COMMANDS = (serve,)
+
+
+def _hand_on(common: Common) -> None:
+    """Set what the command line sets in the environment, which the door, workers and builds read."""
+    for key, value in common.given.items():
+        os.environ[f"DBIMAGE_{key.upper()}"] = str(value)
+    if common.target is not None:
+        os.environ["DBIMAGE_TARGET"] = common.target
+
+
+def _must_ask_who_calls(settings: Settings, host: str) -> None:
+    from mlflow_dbimage.errors import UsageError
+
+    if (settings.service_proxy_header is None) != (not settings.service_proxies):
+        raise UsageError("bad-value", "`service_proxy_header` and `service_proxies` need each other")
+    if host in _LOOPBACK or settings.service_token is not None or settings.service_proxies:
+        return
+    raise UsageError(
+        "bad-value",
+        f"on `{host}` the page and the API would be open to everybody",
+        hint="set `service_token`, or `service_proxy_header` and `service_proxies`, or listen on 127.0.0.1",
+    )
+
+
+def _must_have_packages() -> None:
+    from importlib.util import find_spec
+
+    from mlflow_dbimage.errors import ServiceError
+
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ServiceError(
+            "program-failed",
+            f"the service needs Python packages that are not installed: {', '.join(missing)}",
+            hint="install the extra `serve`: `pip install 'mlflow-dbimage[serve]'`",
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Listen at once, so that a port that is taken is told as any other error."""
+    import socket
+
+    from mlflow_dbimage.errors import ServiceError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ServiceError(
+            "listen-failed",
+            f"cannot listen on `{_bracketed(host)}:{port}`: {error.strerror}",
+            hint="choose another address or port",
+        ) from error
+
+
+def _door() -> uvicorn.Server:
+    """Open the door: what is wrong with the settings is told before anybody may call."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        _DOOR,
+        factory=True,
+        lifespan="off",
+        log_level="warning",
+        proxy_headers=False,  # who a trusted proxy is, the settings say
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+    )
+    config.load()
+    return uvicorn.Server(config)
+
+
+def _serve(server: uvicorn.Server, listening: socket.socket, settings: Settings, workers: int) -> None:
+    """Run the door until told to stop, and workers beside it; these stop after it, in their own time."""
+    import signal
+
+    stop, failures = threading.Event(), list[Exception]()
+
+    def work() -> None:
+        from mlflow_dbimage.backends.service_worker import run_worker
+
+        try:
+            run_worker(settings, lambda line: click.echo(line, err=True), stop)
+        except Exception as error:  # nobody shall believe that builds are made
+            failures.append(error)
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())  # the server hands its signals on when it has stopped
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
