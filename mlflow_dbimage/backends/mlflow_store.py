@@ -71,7 +71,7 @@ class MlflowStore:
             return ModelOrigin()
         try:
             with quiet():
-                tags = _client(reference).get_run(reference.run_id).data.tags
+                tags = open_client(reference.registry).get_run(reference.run_id).data.tags
         except Exception:  # the image is made: that its run was deleted must not undo that
             return ModelOrigin(run_id=reference.run_id)
         commit = str(tags.get(_COMMIT_TAG) or "")
