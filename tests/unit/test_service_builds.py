@@ -323,6 +323,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.database = open_database("sqlite://")
         self.builds = Builds(self.database, self.clock)
         self.held: set[tuple[int, str]] = set()
+        self.handed_back = 0
 
     def teardown(self) -> None:
         self.database.close()
@@ -363,6 +364,7 @@ class AnyOrder(RuleBasedStateMachine):
             "cancel": lambda: self.builds.cancelled(build_id, worker),
         }[end]()
         assert (ended is not None) == (before.status == "running" and before.worker == worker)
+        self.handed_back += end == "back" and ended is not None
         self.held.discard((build_id, worker))
 
     @rule(build_id=ids)
@@ -387,7 +389,9 @@ class AnyOrder(RuleBasedStateMachine):
             assert (build.ended is not None) == (not build.active)
             assert (build.receipt is not None) == (build.status == "built")
         aliases = Counter(build.rule for build in found if build.status == "queued" and not build.attempts)
-        assert aliases["alias-set"] <= 1 + sum(build.cause.startswith("rerun") for build in found)
+        # One that was handed back is superseded when it is taken, not when it begins to wait again.
+        again = self.handed_back + sum(build.cause.startswith("rerun") for build in found)
+        assert aliases["alias-set"] <= 1 + again
 
 
 TestAnyOrder = AnyOrder.TestCase
