@@ -8,7 +8,7 @@ Source: the images of github.com/databricks/containers, release by release.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mlflow_dbimage.errors import InputError, UsageError
@@ -19,6 +19,12 @@ from mlflow_dbimage.runtimes import Runtime
 _CONDA_ROOT = "/databricks/conda/envs/"
 _FIRST_WITHOUT_CONDA = 9
 _FIRST_WITHOUT_FIPS = 16
+_CLUSTER_PYTHON = "databricks/python3"
+# What clusters need that packages cannot bring, by whether the environment is conda's root environment.
+_NEEDED = {
+    True: ("databricks/conda/conda-meta", "the Miniconda that activates the environment"),
+    False: (_CLUSTER_PYTHON, "the Python of notebooks and of Spark"),
+}
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Folders of which a base image tells owner and mode, so that layers of ours leave them as they are.
 _ALLOWED = ("/opt/", "/databricks/")
@@ -46,16 +52,24 @@ class BaseForm:
         return self.prefix.startswith(_CONDA_ROOT)
 
 
-def form_of(
-    wanted: PackageList, runtime: Runtime | None, prefix: str | None, system: Mapping[str, str]
-) -> BaseForm:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What of the system's image decides the form."""
+
+    environment: Mapping[str, str]
+    """The variables that it sets."""
+    directories: Collection[str]
+    """Below `databricks`, relative to its root."""
+
+
+def form_of(wanted: PackageList, runtime: Runtime | None, prefix: str | None, system: System) -> BaseForm:
     """Return the form of a base.
 
     Args:
         wanted: Its packages.
         runtime: Whose they are; None where they are a file's.
         prefix: Where the environment is to lie; None where the runtime or the file decides.
-        system: The variables of the system's image.
+        system: That it is built on.
 
     Raises:
         UsageError: `bad-value`, the environment cannot lie at that prefix.
@@ -69,9 +83,14 @@ def form_of(
         name = chosen.removeprefix(_CONDA_ROOT)
         environment["DEFAULT_DATABRICKS_ROOT_CONDA_ENV"] = name
         environment["DATABRICKS_ROOT_CONDA_ENV"] = name  # without it no notebook starts
-        environment["PATH"] = f"{chosen}/bin:{system.get('PATH') or _DEFAULT_PATH}"
+        environment["PATH"] = f"{chosen}/bin:{system.environment.get('PATH') or _DEFAULT_PATH}"
+    elif "PYSPARK_PYTHON" not in system.environment and _CLUSTER_PYTHON in system.directories:
+        environment["PYSPARK_PYTHON"] = f"/{_CLUSTER_PYTHON}/bin/python3"
     if version is not None and version >= _FIRST_WITHOUT_FIPS:
         environment["OPENSSL_FORCE_FIPS_MODE"] = "0"
+    needed, why = _NEEDED[is_root]
+    if needed not in system.directories:
+        notes = (*notes, f"the system has no `/{needed}`, {why}: jobs run elsewhere, clusters need it")
     return BaseForm(prefix=chosen, environment=environment, needs_libraries_user=not is_root, notes=notes)
 
 

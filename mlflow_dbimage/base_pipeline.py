@@ -17,7 +17,7 @@ from mlflow_dbimage import (
     package_list,
 )
 from mlflow_dbimage.base_environment import BaseEnvironment
-from mlflow_dbimage.base_form import BaseForm
+from mlflow_dbimage.base_form import BaseForm, System
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.base_receipt import BaseReceipt
 from mlflow_dbimage.base_record import BaseRecord
@@ -114,7 +114,12 @@ def _plan(request: BaseRequest, tools: BaseTools) -> _Planned:
         name=name,
         wanted=wanted,
         system=system,
-        form=base_form.form_of(wanted, runtime, request.prefix, system.image.environment),
+        form=base_form.form_of(
+            wanted,
+            runtime,
+            request.prefix,
+            System(environment=system.image.environment, directories=system.parents.keys()),
+        ),
         exact=exact_lock.lock_once(
             wanted,
             request.environment_options(system.glibc),

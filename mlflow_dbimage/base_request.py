@@ -49,8 +49,8 @@ class BaseRequest:
         """Read a request from what a door got.
 
         Raises:
-            UsageError: `bad-value`, not one of runtime and file is named; `bad-name`, `bad-location`,
-                `unknown-key`.
+            UsageError: `bad-value`, not one of runtime and file is named; `not-supported`, a dry run; `bad-name`,
+                `bad-location`, `unknown-key`.
             InputError: `bad-config-file`.
         """
         settings = load(given, target=target, surroundings=surroundings)
@@ -59,6 +59,12 @@ class BaseRequest:
         if (runtime is None) == (env_file is None):
             raise UsageError(
                 "bad-value", "a base has the packages of a runtime or of an environment file: name one of the two"
+            )
+        if settings.dry_run:
+            raise UsageError(
+                "not-supported",
+                "there is no dry run of a golden base",
+                hint="without leave to drift, packages that cannot be had are told before anything is made",
             )
         if name is not None:
             check_name(name, settings, what="golden base")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlflow_dbimage.base_form import BaseForm, form_of
+from mlflow_dbimage.base_form import BaseForm, System, form_of
 from mlflow_dbimage.errors import InputError, UsageError
 from mlflow_dbimage.package_list import PackageList, of_runtime
 from mlflow_dbimage.runtimes import Catalogue
@@ -17,8 +17,12 @@ UTF8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 ALONE = "/opt/dbimage/env"
 
 
-def of(key: str, prefix: str | None = None, **system: str) -> BaseForm:
+BARE = System(environment={}, directories=())
+
+
+def of(key: str, prefix: str | None = None, directories: tuple[str, ...] = (), **variables: str) -> BaseForm:
     runtime = CATALOGUE.get(key)
+    system = System(environment=variables, directories=directories)
     return form_of(of_runtime(runtime, CATALOGUE.conda_list(runtime.key)), runtime, prefix, system)
 
 
@@ -55,6 +59,23 @@ def test_newer_ones_lie_alone_and_leave_the_cluster_s_python(key: str, more: dic
     assert form.environment == UTF8 | more
 
 
+def test_spark_is_told_of_the_cluster_s_python_where_the_system_does_not() -> None:
+    folders = ("databricks/python3",)
+    assert of("15.4-lts", directories=folders).environment["PYSPARK_PYTHON"] == "/databricks/python3/bin/python3"
+    assert "PYSPARK_PYTHON" not in of("15.4-lts", directories=folders, PYSPARK_PYTHON="/own").environment
+    assert "PYSPARK_PYTHON" not in of("15.4-lts").environment
+    assert "PYSPARK_PYTHON" not in of("7.6-ml", directories=folders).environment
+
+
+@pytest.mark.parametrize(
+    ("key", "folder"), [("15.4-lts", "databricks/python3"), ("7.6-ml", "databricks/conda/conda-meta")]
+)
+def test_what_clusters_need_and_packages_cannot_bring_is_told(key: str, folder: str) -> None:
+    (note,) = of(key).notes
+    assert f"the system has no `/{folder}`" in note
+    assert of(key, directories=(folder,)).notes == ()
+
+
 def test_without_a_path_the_system_s_own_is_named() -> None:
     assert (
         of("7.6-ml").environment["PATH"].endswith(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -62,12 +83,12 @@ def test_without_a_path_the_system_s_own_is_named() -> None:
 
 
 def test_a_file_lies_alone_unless_it_is_databricks_conda() -> None:
-    assert form_of(FILE, None, None, {}).prefix == ALONE
-    form = form_of(replace(FILE, prefix="/home/ada/miniconda3/envs/ours"), None, None, {})
+    assert form_of(FILE, None, None, BARE).prefix == ALONE
+    form = form_of(replace(FILE, prefix="/home/ada/miniconda3/envs/ours"), None, None, BARE)
     assert form.prefix == ALONE
     assert "/home/ada/miniconda3/envs/ours" in form.notes[0]
     own = "/databricks/conda/envs/ours"
-    assert form_of(replace(FILE, prefix=own), None, None, {}).prefix == own
+    assert form_of(replace(FILE, prefix=own), None, None, BARE).prefix == own
 
 
 @pytest.mark.parametrize("prefix", ["/opt/company/env", "/databricks/conda/envs/ours", ALONE, "/databricks/ours"])
@@ -102,5 +123,5 @@ def test_a_prefix_where_nothing_may_lie_is_refused(prefix: str) -> None:
 
 def test_a_bad_prefix_of_a_file_is_the_file_s_fault() -> None:
     with pytest.raises(InputError) as caught:
-        form_of(replace(FILE, prefix="/databricks/conda"), None, None, {})
+        form_of(replace(FILE, prefix="/databricks/conda"), None, None, BARE)
     assert caught.value.code == "bad-package-list"

@@ -26,6 +26,12 @@ def test_a_runtime_or_a_file_is_needed_and_not_both(tmp_path: Path) -> None:
     assert request(tmp_path, env_file=tmp_path / "x.yml", given={"runtime": "15.4-lts"}).runtime is None
 
 
+def test_a_dry_run_is_refused_rather_than_ignored(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        request(tmp_path, runtime="15.4-lts", given={"dry_run": "true"})
+    assert caught.value.code == "not-supported"
+
+
 def test_the_system_is_named_or_configured(tmp_path: Path) -> None:
     assert request(tmp_path, runtime="15.4-lts").system is None
     assert str(request(tmp_path, runtime="15.4-lts", system="apt:jammy").system) == "apt:jammy"
