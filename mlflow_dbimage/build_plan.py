@@ -40,7 +40,7 @@ class BuildPlan:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the decisions."""
         decisions = tuple(
-            f"{each.distribution}: from {each.owner}, {each.reason}" for each in self.locked.decisions
+            f"{each.distribution}: from {each.owner}, {each.reason}" for each in self.layout.decisions
         )
         return (
             *self.match.notes,

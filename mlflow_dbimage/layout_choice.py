@@ -20,6 +20,7 @@ from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.lock_changes import LockChanges
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.locked_packages import Decision
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 
@@ -69,6 +70,14 @@ class EnvironmentLayout:
         """By name, the versions of what the environment finds in the base beside what is locked."""
         found = self.cluster.distributions if self.cluster is not None else {}
         return {name: each.version for name, each in found.items()}
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Who owns what more than one package brings; that the base's own stays is none."""
+        there = set(self.changes.kept) if self.changes is not None else set()
+        return tuple(
+            each for each in self.locked.decisions if each.owner != "conda" or each.distribution not in there
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form of a plan."""
@@ -158,11 +167,18 @@ def _overlay_or_isolated(wish: LayoutWish, lock: LockFor) -> EnvironmentLayout:
     try:
         over = _laid_over(found, lock(found.locked))
     except MatchError as error:
-        first = error.message.splitlines()[0]
-        return _isolated(wish, lock, (f"the environment is isolated, since an overlay failed: {first}",))
+        return _isolated_after(error, wish, lock)
     if over.changes is not None and _is_most(over.changes):
         return _isolated(wish, lock, (f"the environment is isolated: {_most(over.changes)}",))
     return over
+
+
+def _isolated_after(error: MatchError, wish: LayoutWish, lock: LockFor) -> EnvironmentLayout:
+    first = error.message.splitlines()[0]
+    try:
+        return _isolated(wish, lock, (f"the environment is isolated, since an overlay failed: {first}",))
+    except MatchError:
+        raise error from None  # what was wanted first is what people can mend
 
 
 def _in_cluster(made: ClusterLock) -> EnvironmentLayout:

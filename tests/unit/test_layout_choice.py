@@ -16,7 +16,7 @@ from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.layout_choice import EnvironmentLayout, LayoutWish, choose, launcher_place
 from mlflow_dbimage.locked_env import LockedEnv
-from mlflow_dbimage.locking.locked_packages import ClusterPart
+from mlflow_dbimage.locking.locked_packages import ClusterPart, Decision
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image, RunConfig, append
 from oci_samples import small_image
@@ -38,16 +38,18 @@ def chosen(
     folder: Path,
     *,
     over: LockedEnv | MatchError = ONE_CHANGED,
+    alone: LockedEnv | MatchError = ALONE,
     python: str = "3.11.4",
     platform: Platform = LINUX,
 ) -> EnvironmentLayout:
-    """Choose on a base, where solving over the base gives `over` and alone `ALONE`."""
+    """Choose on a base, where solving over the base gives `over`, and else `alone`."""
 
     def solve(kept: LockedEnv | None) -> LockedEnv:
         assert kept in (None, GOLDEN)
-        if kept is not None and isinstance(over, MatchError):
-            raise over
-        return ALONE if kept is None else over  # type: ignore[return-value]
+        found = alone if kept is None else over
+        if isinstance(found, MatchError):
+            raise found
+        return found
 
     spec = EnvironmentSpec(python=python, channels=(), conda=(), pip=(), directory=folder, logged_at=None)
     base = BaseImage(reference="a/base:1", image=image, glibc="2.36", parents={}, system="Tiny")
@@ -155,3 +157,19 @@ def test_the_launcher_has_a_place_where_a_cluster_has_its_python(tmp_path: Path)
     assert launcher_place(base) is None
     with_python = dataclasses.replace(base, parents={"databricks/python3/lib/python3.11": (0o755, 0, 0)})
     assert launcher_place(with_python) == "databricks/python3/lib/python3.11/site-packages"
+
+
+def test_where_nothing_can_be_solved_the_overlays_reason_is_told(tmp_path: Path) -> None:
+    over, alone = MatchError("unsolvable", "over the base"), MatchError("unsolvable", "alone")
+    with pytest.raises(MatchError, match="over the base"):
+        chosen(golden(tmp_path), "auto", tmp_path, over=over, alone=alone)
+
+
+def test_that_the_bases_own_stays_is_no_decision(tmp_path: Path) -> None:
+    decisions = tuple(
+        Decision(distribution=name, owner=owner, reason="")
+        for name, owner in (("b", "conda"), ("a", "pip"), ("new", "conda"))
+    )
+    over = dataclasses.replace(ONE_CHANGED, decisions=decisions)
+    layout = chosen(golden(tmp_path), "auto", tmp_path, over=over)
+    assert [each.distribution for each in layout.decisions] == ["a", "new"]
