@@ -38,10 +38,10 @@ class PredictedLayer:
 
 
 def predict_layers(locked: LockedEnv, spec: ModelSpec, budget: int) -> tuple[PredictedLayer, ...]:
-    """Predict the layers of an isolated environment and of its model, in their order.
+    """Predict the layers of an environment and of its model, in their order.
 
     Args:
-        locked: The environment; packages whose archive has no known size count as nothing.
+        locked: What of the environment the base has not; packages of no known size count as nothing.
         spec: The model.
         budget: Most layers that the environment may take.
     """

@@ -80,7 +80,7 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
             match=match,
             base=base,
             layout=layout,
-            layers=layer_prediction.predict_layers(layout.locked, spec, request.layers),
+            layers=layer_prediction.predict_layers(layout.brought, spec, request.layers),
             pickle_notes=model_spec.check_pickle(spec, layout.locked, layout.in_base),
             work=work,
         )

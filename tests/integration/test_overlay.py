@@ -219,7 +219,9 @@ def test_a_new_version_of_the_model_reuses_what_is_laid_over(site: Site) -> None
 
 
 def test_the_plan_says_what_is_kept_and_what_changes(site: Site) -> None:
-    plan = site.plan("array==2.0", "frame", "extra")["environment"]
+    told = site.plan("array==2.0", "frame", "extra")
+    plan = told["environment"]
+    assert sum(layer["packages"] for layer in told["layers"]) == 3
     assert (plan["kind"], plan["prefix"]) == ("overlay", f"/{PREFIX}")
     assert [(each["name"], each["from"], each["to"]) for each in plan["changed"]] == [
         ("array", "1.0", "2.0"),
