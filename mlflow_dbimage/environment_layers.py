@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlflow_dbimage import reference_check
 from mlflow_dbimage.base_environment import BaseEnvironment, file_states
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import FORMAT
@@ -91,6 +92,10 @@ class Rehearsed(Protocol):
     @property
     def error(self) -> str | None:
         """What stopped it, or None."""
+
+    @property
+    def check(self) -> Mapping[str, Any] | None:
+        """The report of the model's self-check, or None."""
 
 
 class EnvironmentPrograms(BytecodeCompiler, Protocol):
@@ -190,7 +195,7 @@ def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress
         packed = pack(prefix, packer, wish.prefix, channel_urls=wish.locked.channel_urls())
         step.note(f"{len(packed.distributions)} distributions, {packed.size / 1e6:,.0f} MB")
     made = _compiled if wish.base is None else _laid_over
-    laid = made(packed, wish, makers.python, work, progress)
+    laid = made(packed, wish, makers, work, progress)
     with progress.step("writing environment layers") as step:
         step.total(laid.env.size)
         groups = group(laid.env, wish.budget)
@@ -221,16 +226,16 @@ class _Laid:
 
 
 def _compiled(
-    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+    packed: PackedEnv, wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress
 ) -> _Laid:
     """Give the whole environment, with byte code."""
-    kind, modules, notes = _modules_to_compile(packed, wish, python, work, progress)
-    env = _with_bytecode(packed, work / "env", modules, python, progress)
+    kind, modules, notes = _modules_to_compile(packed, wish, makers, work, progress)
+    env = _with_bytecode(packed, work / "env", modules, makers.python, progress)
     return _Laid(env=env, bytecode=kind, modules=modules, notes=notes)
 
 
 def _laid_over(
-    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+    packed: PackedEnv, wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress
 ) -> _Laid:
     """Give what the base has not; the byte code of what it has is there, unless another Python makes it anew."""
     assert wish.base is not None
@@ -239,9 +244,9 @@ def _laid_over(
         step.note(f"{len(overlay.kept)} distributions are there, {len(overlay.added)} are not")
     recompiled = any((each.name, each.manager) == ("python", "conda") for each in overlay.added)
     new = packed if recompiled else replace(packed, distributions=overlay.added)
-    kind, modules, notes = _modules_to_compile(new, wish, python, work, progress)
+    kind, modules, notes = _modules_to_compile(new, wish, makers, work, progress)
     if modules:
-        new = _with_bytecode(new, work / "env", modules, python, progress)
+        new = _with_bytecode(new, work / "env", modules, makers.python, progress)
         whole = new if recompiled else replace(packed, distributions=(*overlay.kept, *new.distributions))
         overlay = difference(whole, file_states(whole), wish.base, compiled=recompiled)
     env = replace(packed, distributions=overlay.added)
@@ -258,24 +263,24 @@ def _with_bytecode(
 
 
 def _modules_to_compile(
-    packed: PackedEnv, wish: EnvironmentWish, python: EnvironmentPrograms, work: Path, progress: Progress
+    packed: PackedEnv, wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress
 ) -> tuple[str, frozenset[str], tuple[str, ...]]:
     """Return the kind of byte code that can be had, the modules, and notes."""
     if wish.bytecode == "none" or not wish.locked.brings_python:
         return "none", frozenset(), ()
-    if not python.can_run(wish.platform):
+    if not makers.python.can_run(wish.platform):
         return "none", frozenset(), (f"no byte code: this machine does not run {wish.platform}",)
     if wish.bytecode == "all" or wish.spec is None:
         return "all", all_modules(packed), ()
     with progress.step("loading the model once, to see what it imports") as step:
-        imported, notes = _imported(wish.spec, packed.prefix, python, work)
+        imported, notes = _imported(wish.spec, wish.locked, packed.prefix, makers, work)
         modules = all_modules(packed) & imported
         step.note(f"{len(modules)} modules")
     return "imported", modules, notes
 
 
 def _imported(
-    spec: ModelSpec, image_prefix: str, python: EnvironmentPrograms, work: Path
+    spec: ModelSpec, locked: LockedEnv, image_prefix: str, makers: EnvironmentMakers, work: Path
 ) -> tuple[frozenset[str], tuple[str, ...]]:
     scratch, root = work / "rehearsal", work / "scoring"
     scratch.mkdir()
@@ -287,7 +292,11 @@ def _imported(
             path.write_bytes(stream.read())
     library = root / "opt" / "dbimage" / "lib"
     example = spec.serving_example or spec.example
-    found = python.rehearse(work / "env", image_prefix, library, spec.directory, example=example, scratch=scratch)
+    found = makers.python.rehearse(
+        work / "env", image_prefix, library, spec.directory, example=example, scratch=scratch
+    )
+    if found.check is not None:
+        reference_check.keep(makers.cache, locked.digest, spec.digest, found.check)
     if found.error is None:
         return found.modules, ()
     return found.modules, (f"the model did not load or predict on this machine: {found.error}",)

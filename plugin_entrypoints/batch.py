@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import faulthandler
 import json
 import os
 import sys
@@ -14,10 +15,11 @@ import traceback
 from typing import IO, Any, Dict, List, NoReturn, Optional, Tuple
 
 from mlflow_dbimage.scoring import VERSION
-from mlflow_dbimage.scoring.failures import BadRequest, ScoringFailure, Stopped
+from mlflow_dbimage.scoring.failures import BadModel, BadRequest, ScoringFailure, Stopped
 from mlflow_dbimage.scoring.job import CHUNK_ROWS, ScoreJob, run
 from mlflow_dbimage.scoring.outputs import OUTPUT_FORMATS
 from mlflow_dbimage.scoring.rows import INPUT_FORMATS
+from mlflow_dbimage.scoring.self_check import check, write_report
 from mlflow_dbimage.scoring.signature import read
 from mlflow_dbimage.scoring.workplace import output_kept_apart, stopped_by_signals, writable_folders
 
@@ -49,6 +51,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
                 _describe(options.model)
                 return 0
             with output_kept_apart() as stdout:
+                if options.check:
+                    return _check(options.model, stdout)
                 return _score(options, stdout)
     except ScoringFailure as failure:
         _say("error: %s" % failure)
@@ -107,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--model", default=_own_model(), metavar="DIR", help="another model than the image's (%(default)s)")
     add("--describe", action="store_true", help="print what the model takes and gives, as JSON, and end")
+    add("--check", action="store_true", help="load the model, predict on its example, report as JSON, and end")
     version = "score %s, Python %d.%d.%d" % ((VERSION,) + sys.version_info[:3])
     add("--version", action="version", version=version)
     return parser
@@ -142,6 +147,16 @@ def _describe(model: str) -> None:
         **file.signature.raw,
     }
     print(json.dumps(description, indent=2))
+
+
+def _check(model: str, stdout: IO[bytes]) -> int:
+    """Write the report of a self-check; what is wrong with the model is in it, and no failure of ours."""
+    faulthandler.enable()
+    if not os.path.isdir(model):
+        raise BadModel("no model in `%s`: it is no folder" % model)
+    stdout.write(write_report(check(model, _say)))
+    stdout.flush()
+    return 0
 
 
 def _say(line: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
 from mlflow_dbimage.errors import ServiceError, disk_errors
@@ -36,6 +37,8 @@ class Rehearsal:
     """Sources relative to the prefix."""
     error: str | None
     """What stopped it, in one line, or None."""
+    check: Mapping[str, Any] | None
+    """The report of the model's self-check, as `scoring.self_check` writes it; None where it came to none."""
 
 
 class EnvironmentPython:
@@ -102,7 +105,7 @@ class EnvironmentPython:
     def rehearse(
         self, prefix: Path, image_prefix: str, library: Path, model: Path, *, example: str | None, scratch: Path
     ) -> Rehearsal:
-        """Load the model and predict on its example, in a process of its own.
+        """Check the model as its image will check itself, in a process of its own.
 
         Raises:
             ServiceError: `program-failed`, the process did not even end.
@@ -112,7 +115,7 @@ class EnvironmentPython:
         arguments = (str(library), str(model), example or "", str(output), str(kept), image_prefix)
         self._run(prefix, "loaded_modules.py", arguments, scratch)
         found = json.loads(output.read_bytes())
-        return Rehearsal(modules=frozenset(found["modules"]), error=found["error"])
+        return Rehearsal(modules=frozenset(found["modules"]), error=found["error"], check=found["check"])
 
     def _cache_tag(self, prefix: Path) -> str:
         names = sorted(path.name for path in (prefix / "lib").glob("python3.*"))
@@ -157,6 +160,8 @@ def _environment(prefix: Path, scratch: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "MLFLOW_TRACKING_URI": (scratch / "mlruns").as_uri(),
         "MPLCONFIGDIR": str(scratch),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
     }
 
 

@@ -13,7 +13,13 @@
 | `predictions` | what models return, as columns |
 | `outputs`, `parquet_output` | the files that are written, aside and then renamed |
 | `workplace` | streams, signals, folders and environment variables of the process |
-| `rehearsal` | one prediction on the model's own example |
+| `self_check` | the check that an image makes of itself: the order of its steps |
+| `made_example` | an example for models that have none |
+| `requirement_imports` | whether what a model requires is there and can be imported |
+| `import_times`, `attempts` | what is watched meanwhile: slow imports, the network, the model's own folder |
+| `typed_values`, `closeness` | predictions as JSON that keeps types, and when two of them are equal |
+| `error_facts` | what is known of an exception |
+| `rehearsal` | the same check before an image is laid out |
 
 It is copied into images as it is and runs there in the model's own environment: Python 3.7 and newer, the
 standard library, and what every pyfunc model has (mlflow, numpy, pandas, PyYAML); pyarrow where it is.
@@ -21,4 +27,4 @@ Nothing else of this project may be imported here.
 """
 
 #: Of the command line and the forms of its files; goes up when either changes.
-VERSION = "1.0"
+VERSION = "1.1"

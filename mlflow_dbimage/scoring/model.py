@@ -29,7 +29,7 @@ class Model:
     """
 
     def __init__(self, file: ModelFile, params: Optional[Dict[str, Any]] = None) -> None:
-        self._params = params
+        self._params: Optional[Dict[str, Any]] = None
         try:
             import mlflow.pyfunc
 
@@ -38,8 +38,17 @@ class Model:
             self._pyfunc = mlflow.pyfunc.load_model(directory, suppress_warnings=True)
         except (Exception, SystemExit) as error:
             raise BadModel("the model does not load: %s" % one_line(error)) from error
+        self.set_params(params)
+
+    def set_params(self, params: Optional[Dict[str, Any]]) -> None:
+        """Set the parameters of the calls that follow.
+
+        Raises:
+            BadRequest: The model's MLflow takes none.
+        """
         if params and "params" not in inspect.signature(self._pyfunc.predict).parameters:
             raise BadRequest("the model's MLflow knows no parameters of `predict`: they came with MLflow 2.6")
+        self._params = params
 
     def predict(self, data: Any) -> Any:
         """Call the model; whatever it raises passes."""

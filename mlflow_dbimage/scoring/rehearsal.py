@@ -1,4 +1,4 @@
-"""One prediction on the model's own example, as a job would make it; nothing is written.
+"""The check of a model before its image is laid out: it makes the reference, and shows what a job imports.
 
 What a rehearsal imports is what a job imports: byte code is made for those modules.
 """
@@ -6,47 +6,36 @@ What a rehearsal imports is what a job imports: byte code is made for those modu
 from __future__ import annotations
 
 import io
-import os
+import sys
 from typing import Optional
 
-from .bodies import read_body
-from .chunk import chunk_of_rows
-from .failures import BadInput, BadRequest
-from .inputs import InputMaker
-from .model import Model, Scorer, check_params
+from .failures import BadRequest
 from .outputs import writer_of
 from .row_formats import arrow_parquet
-from .signature import read
+from .self_check import SelfCheck
 
 
-def rehearse(directory: str, example: Optional[str] = None) -> int:
-    """Load a model and predict on its example; return how many rows were scored.
+def rehearse(directory: str, example: Optional[str] = None) -> SelfCheck:
+    """Load a model, predict on its example, and write the predictions to nowhere, as a job would.
+
+    What the model's requirements import besides is left to `SelfCheck.finish`.
 
     Args:
         directory: Of the model.
-        example: Name of its example file in there, a JSON body; None where it has none.
+        example: Name of its example file in there; None where MLmodel names none.
 
     Raises:
-        ScoringFailure: What a job would end with.
+        ScoringFailure: Its predictions cannot be written.
     """
-    file = read(directory)
-    if example is None:
-        Model(file)
-        _import_parquet()
-        return 0
-    with open(os.path.join(directory, example), encoding="utf-8") as stream:
-        body = read_body(stream)
-    chunk = chunk_of_rows(body.rows)
-    made = InputMaker(file.signature, ()).make(chunk)
-    for position, fault in sorted(made.faults.items()):
-        raise BadInput("row %d of the example: %s" % (position + 1, fault))
-    predictions = Scorer(Model(file, check_params(body.params or {}, file)), False).score(made, 1)
-    for form in ("csv", "jsonl"):
-        writer = writer_of(form, io.BytesIO())
-        writer.write(predictions.columns, {})
-        writer.finish()
+    checked = SelfCheck(directory, lambda line: print(line, file=sys.stderr, flush=True))
+    checked.exercise(example)
+    if checked.predictions is not None:
+        for form in ("csv", "jsonl"):
+            writer = writer_of(form, io.BytesIO())
+            writer.write(checked.predictions.columns, {})
+            writer.finish()
     _import_parquet()
-    return predictions.size
+    return checked
 
 
 def _import_parquet() -> None:

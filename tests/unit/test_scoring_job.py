@@ -20,7 +20,6 @@ from mlflow_dbimage.scoring.failures import (
     ScoringFailure,
 )
 from mlflow_dbimage.scoring.job import Outcome, ScoreJob, run
-from mlflow_dbimage.scoring.rehearsal import rehearse
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints, and of the models' lack of them
@@ -205,15 +204,3 @@ def test_a_failed_job_leaves_the_old_output(go, tmp_path: Path):
 def test_the_input_may_be_the_output(go, tmp_path: Path):
     go("age,name\n1,a\n", output="in.csv")
     assert (tmp_path / "in.csv").read_text() == "next,name\n2,a\n"
-
-
-def test_a_rehearsal_scores_the_models_own_example(model: Path):
-    assert rehearse(str(model), "serving_input_example.json") == 1
-    assert rehearse(str(model), "input_example.json") == 1
-    assert rehearse(str(model)) == 0
-
-
-def test_a_rehearsal_of_a_model_that_does_not_load_fails(tmp_path: Path):
-    (tmp_path / "MLmodel").write_text("flavors: {python_function: {loader_module: no_such_module}}\n")
-    with pytest.raises(BadModel):
-        rehearse(str(tmp_path))

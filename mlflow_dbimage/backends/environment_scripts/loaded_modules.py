@@ -1,9 +1,10 @@
-"""Load a model, predict on its example, and list the source files of all modules that this imported.
+"""Check a model as its image will check itself, and list the source files of all modules that this imported.
 
 Arguments: the folder of the scoring code, the model, the example's file name or nothing, the output, the folder of
 kept byte code, and the prefix in the image. The output is a JSON object: `{"modules": [paths relative to the
-prefix], "error": one line or null}`. What was imported before a failure is listed too. The model's code runs
-here: the caller gives this process no credentials, and nothing that it makes is kept.
+prefix], "error": one line or null, "check": the report or null}`. What was imported before a failure is listed
+too; what is imported only to see that all requirements can be is not. The model's code runs here: the caller gives
+this process no credentials, and nothing that it makes is kept.
 """
 
 from __future__ import annotations
@@ -14,21 +15,25 @@ import importlib.machinery
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow_dbimage.scoring.self_check import SelfCheck
 
 #: Bytes of a byte code file before the code (PEP 552).
 _HEADER = 16
 
 
-def exercise(library: str, model: str, example: str) -> str | None:
-    """Do what a scoring job does, as far as it goes; return what stopped it, or None."""
+def exercise(library: str, model: str, example: str) -> tuple[SelfCheck | None, str | None]:
+    """Do what a scoring job does, as far as it goes; return the check, and what stopped it."""
     sys.path.insert(0, library)
     try:
         from mlflow_dbimage.scoring.rehearsal import rehearse
 
-        rehearse(model, example or None)
+        checked = rehearse(model, example or None)
     except (Exception, SystemExit) as error:
-        return "{}: {}".format(type(error).__name__, str(error).split("\n")[0])
-    return None
+        return None, "{}: {}".format(type(error).__name__, str(error).split("\n")[0])
+    return checked, checked.error
 
 
 def read_kept(kept: str, prefix: str, image_prefix: str) -> None:
@@ -89,10 +94,12 @@ def main() -> None:
     read_kept(kept, prefix, image_prefix)
     saved = os.dup(1)
     os.dup2(2, 1)  # whatever the model prints is noise here
-    error = exercise(library, model, example)
+    checked, error = exercise(library, model, example)
+    modules = sources(prefix)
+    report = None if checked is None else checked.finish()
     os.dup2(saved, 1)
     with open(output, "w") as stream:
-        json.dump({"modules": sources(prefix), "error": error}, stream)
+        json.dump({"modules": modules, "error": error, "check": report}, stream)
     sys.stdout.flush()
     os._exit(0)  # threads that a library left must not keep us
 
