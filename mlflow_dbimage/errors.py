@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "secret-missing": "a file that should have a secret has none",
     "webhook-not-found": "the tracking server has no webhook with that ID",
     "build-not-found": "no build of the service has that number",
+    "bad-expected-output": "expected predictions that cannot be read",
     "scoring-input": "the rows to score cannot be read or do not fit the model",
     # MatchError
     "unknown-runtime": "a runtime that the catalogue does not have",

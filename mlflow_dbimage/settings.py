@@ -122,6 +122,14 @@ class Settings:
     ca_cert: Path | None = field(
         default=None, metadata=_key(kinds.FILE, "certificates (PEM) to trust besides the system's")
     )
+    expected_output: Path | None = field(
+        default=None,
+        metadata=_key(
+            kinds.FILE,
+            "predictions that the model should give for its example, as `score` writes them",
+            default="`expected_output.json` of the model, if it has one",
+        ),
+    )
     dry_run: bool = field(
         default=False,
         metadata=_key(kinds.FLAG, "plan the build, say what it would do, and stop", scope=Scope.CALL),
