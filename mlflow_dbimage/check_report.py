@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: A report is lists of values of at most 1000 rows; what is larger is none.
-_LARGEST = 256 * 1024 * 1024
+#: Deepest nesting of a predicted value; what compares values goes down into them.
+_DEEPEST = 64
 _VERSION = 1
 #: `example` of a report whose example was made from the model's signature.
 MADE_EXAMPLE = "signature"
@@ -103,26 +103,11 @@ class CheckReport:
     error: CheckError | None
 
     @classmethod
-    def from_json(cls, data: bytes) -> CheckReport:
-        """Read what `score --check` wrote.
+    def from_dict(cls, document: Any) -> CheckReport:
+        """Read what `score --check` wrote, as parsed JSON.
 
         Raises:
             ValueError: It is no report, or of a version that is not known.
-        """
-        if len(data) > _LARGEST:
-            raise ValueError(f"a report of {len(data)} bytes")
-        try:
-            document = json.loads(data)
-        except RecursionError:
-            raise ValueError("a report that is nested too deeply") from None
-        return cls.from_dict(document)
-
-    @classmethod
-    def from_dict(cls, document: Any) -> CheckReport:
-        """Read a report that is parsed.
-
-        Raises:
-            ValueError: As `from_json`.
         """
         try:
             if document["version"] != _VERSION:
@@ -169,9 +154,23 @@ def _predictions(data: Any) -> Predictions | None:
     columns = tuple(map(str, data["columns"]))
     types = tuple(map(str, data["types"]))
     rows = tuple(tuple(row) for row in data["rows"])
+    if any(_depth(cell) > _DEEPEST for row in rows for cell in row):
+        raise ValueError(f"predictions that are nested more than {_DEEPEST} deep")
     if len(types) != len(columns) or any(len(row) != len(columns) for row in rows):
         raise ValueError("predictions whose rows are not as long as their columns")
     return Predictions(columns=columns, types=types, rows=rows, row_count=int(data["row_count"]))
+
+
+def _depth(value: Any) -> int:
+    """Count how deep a value is nested, without going deep into this function."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = [
+            each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))
+        ]
+        level = [one for each in inner for one in each]
+    return depth
 
 
 def _repeated(data: Any) -> str | None:

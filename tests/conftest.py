@@ -170,6 +170,14 @@ def models():
 
 
 @pytest.fixture(scope="session")
+def checks():
+    """Return a function that gives the self-check of a model of `checked_models.SOURCES`."""
+    from checked_models import KeptChecks
+
+    return KeptChecks(Path(os.environ[_BUILDS]) / "checks")
+
+
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory):
     """Run a Docker engine of our own; a test that wants it found asks for `engine_found`."""
     from services.docker_engine import docker_engine

@@ -8,6 +8,7 @@ own functions (its audit events, PEP 578), which come with Python 3.8; before, n
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import sys
@@ -71,7 +72,7 @@ class Attempts:
 
     def _resolve(self, host: Any) -> None:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-        if not _is_here(name):
+        if not _is_here(name) and not _is_number(name):
             _note(self._hosts, str(name))
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution: %s" % name)
 
@@ -91,6 +92,15 @@ class Attempts:
 def _note(where: Dict[str, None], text: str) -> None:
     if len(where) < _MOST:
         where[text] = None
+
+
+def _is_number(host: str) -> bool:
+    """Whether it is an address already, of which nobody has to be asked."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_here(host: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List
 
 _LONGEST = 2000
 _DEEPEST = 8
-_TRACEBACK_LINES = 12
+_TRACEBACK_LINES = 40
 
 
 def error_facts(stage: str, error: BaseException) -> Dict[str, Any]:

@@ -48,6 +48,14 @@ class _Failed(Exception):
         self.stage = stage
 
 
+class _DoesNotLoad(Exception):
+    """Carries what a model raised as it was loaded, with the exceptions from which that came."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(str(original))
+        self.original = original
+
+
 class _Answer(NamedTuple):
     types: List[str]
     predictions: Predictions
@@ -118,7 +126,7 @@ class SelfCheck:
         with self._stage("import"):
             import mlflow.pyfunc  # noqa: F401
         with self._stage("load"):
-            model = Model(file)
+            model = _loaded(file)
         self._report["load_seconds"] = round(time.perf_counter() - started, 3)
         with self._stage("input"):
             name, body = self._example(file, example)
@@ -179,9 +187,7 @@ class SelfCheck:
         try:
             yield
         except (Exception, SystemExit) as error:
-            # That the model does not load is said by the stage.
-            cause = error.__cause__ if isinstance(error, BadModel) and error.__cause__ is not None else error
-            raise _Failed(name) from cause
+            raise _Failed(name) from (error.original if isinstance(error, _DoesNotLoad) else error)
 
 
 def check(directory: str, say: Callable[[str], None]) -> Dict[str, Any]:
@@ -194,6 +200,13 @@ def check(directory: str, say: Callable[[str], None]) -> Dict[str, Any]:
 def write_report(report: Dict[str, Any]) -> bytes:
     """Write a report as one line."""
     return json.dumps(report, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _loaded(file: ModelFile) -> Model:
+    try:
+        return Model(file)
+    except BadModel as error:
+        raise _DoesNotLoad(error.__cause__ or error) from error
 
 
 def _made_input(file: ModelFile, rows: List[Any]) -> ModelInput:

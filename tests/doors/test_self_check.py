@@ -1,0 +1,209 @@
+"""`score --check` through its shell script, on models that are sound and on models that are broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checked_models import KeptChecks, check_of, checked_model, self_check
+from scoring_roots import command, score, scoring_root
+
+
+def test_a_sound_model(checks: KeptChecks) -> None:
+    report = checks("good")
+    assert report["version"] == 1
+    assert report["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert report["example"] == "serving_input_example.json"
+    assert report["predictions"] == {
+        "columns": ["half", "sign"],
+        "types": ["float64", "string"],
+        "rows": [[0.5, "+"], [-1.5, "+"]],
+        "row_count": 2,
+    }
+    assert (report["repeated"], report["error"]) == ("same", None)
+    assert report["modules"] == {"mlflow": None, "pandas": None}
+    assert (report["network"], report["writes"]) == ([], [])
+    assert report["load_seconds"] > 0.05
+    assert report["predict_seconds"] >= 0
+    assert 50e6 < report["peak_memory"] < 2e9
+    assert 10e6 < report["loaded_size"] < 5e9
+    assert len(report["distributions"]) > 10
+    assert report["distributions"]["pandas"][0].isdigit()
+
+
+def test_slow_imports_are_named_by_package(checks: KeptChecks) -> None:
+    imports = {each["module"]: each for each in checks("good")["imports"]}
+    assert {"pandas", "mlflow"} <= set(imports)
+    assert len(imports) == 10
+    own = [each["own_seconds"] for each in imports.values()]
+    assert own == sorted(own, reverse=True)
+    # pandas imports numpy: it takes longer with it than without.
+    assert imports["pandas"]["seconds"] > imports["pandas"]["own_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "last"),
+    [
+        ("network-at-load", "load", "URLError"),
+        ("network-at-predict", "predict", "OSError"),
+        ("own-directory", "predict", "OSError"),
+        ("no-module", "load", "ModuleNotFoundError"),
+        ("other-version", "load", "ImportError"),
+        ("own-file-missing", "predict", "FileNotFoundError"),
+        ("raises", "predict", "KeyError"),
+        ("exits", "load", "SystemExit"),
+    ],
+)
+def test_what_ends_a_check_is_told_with_its_stage(kind: str, stage: str, last: str, checks: KeptChecks) -> None:
+    error = checks(kind)["error"]
+    assert (error["stage"], error["type"]) == (stage, last)
+    assert any("checked_loader" in line for line in error["traceback"])
+    assert error["chain"][0]["type"] == last
+
+
+def test_attempts_are_refused_and_noted(checks: KeptChecks) -> None:
+    assert checks("network-at-load")["network"] == ["features.example"]
+    assert checks("network-at-predict")["network"] == ["192.0.2.7"]
+    assert checks("network-if-there-is")["network"] == ["rates.example"]
+    assert checks("network-if-there-is")["error"] is None
+    assert checks("own-directory")["writes"] == ["last.log"]
+    assert checks("own-directory-if-it-can")["writes"] == ["cache"]
+    assert checks("own-directory-if-it-can")["error"] is None
+    assert checks("loopback")["error"] is None
+    assert checks("loopback")["network"] == []
+
+
+def test_nothing_is_written_into_the_models_directory(tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "own-directory-if-it-can")
+    before = sorted(os.listdir(model))
+    check_of(model, tmp_path / "root")
+    assert sorted(os.listdir(model)) == before
+
+
+def test_a_random_model_shows_itself_by_two_calls(checks: KeptChecks) -> None:
+    repeated = checks("random")["repeated"]
+    assert (repeated["row"], repeated["column"]) == (0, "prediction")
+    assert repeated["first"] != repeated["second"]
+
+
+def test_a_model_that_changes_its_input_is_not_random(checks: KeptChecks) -> None:
+    assert checks("changes-its-input")["predictions"]["rows"] == [[2.0], [-6.0]]
+    assert checks("changes-its-input")["repeated"] == "same"
+
+
+def test_a_model_without_example_gets_one_made_of_its_signature(tmp_path: Path) -> None:
+    report = check_of(checked_model(tmp_path / "model", "good", example=None), tmp_path / "root")
+    assert report["example"] == "signature"
+    assert report["predictions"]["rows"] == [[0.5, "+"], [0.5, "+"]]
+
+
+def test_a_model_without_example_and_signature_is_only_loaded(tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "good", example=None, signature="")
+    report = check_of(model, tmp_path / "root")
+    assert (report["example"], report["predictions"], report["error"]) == (None, None, None)
+    assert report["load_seconds"] > 0.05
+
+
+def test_an_example_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "good", example=[["x"]])
+    error = check_of(model, tmp_path / "root")["error"]
+    assert error["stage"] == "input"
+    assert error["message"] == "row 1 of the example: column `a`: `x` in a double column"
+
+
+def test_requirements_that_are_missing_or_broken(tmp_path: Path, venv_with: Callable[..., Path]) -> None:
+    python = venv_with(
+        broken={"broken/__init__.py": b"import a_module_that_is_nowhere\n"},
+        sound={"space/sound/__init__.py": b""},
+    )
+    lines = ("mlflow", "broken==1.0", "absent>=2", "sound", 'elsewhere; sys_platform == "win32"')
+    model = checked_model(tmp_path / "model", "good", requirements=lines)
+    report = self_check(scoring_root(tmp_path / "root", python, model))
+    assert report["modules"] == {
+        "mlflow": None,
+        "broken": "importing `broken`: ModuleNotFoundError: No module named 'a_module_that_is_nowhere'",
+        "absent": "it is not installed",
+        "sound": None,
+    }
+    assert report["error"] is None
+
+
+@pytest.fixture
+def venv_with(tmp_path: Path) -> Callable[..., Path]:
+    """Make an environment that sees this one's packages, and has wheels of its own."""
+    from toy_wheels import make_wheel
+
+    def make(**wheels: dict[str, bytes]) -> Path:
+        folder = tmp_path / "venv"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        (site,) = folder.glob("lib/python3.*/site-packages")
+        mine = Path(subprocess.check_output([sys.executable, "-c", _SITE], text=True).strip())
+        (site / "mine.pth").write_text(f"{mine}\n")
+        for name, files in wheels.items():
+            wheel = make_wheel(tmp_path, name, files=files)
+            subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)
+        return folder / "bin" / "python"
+
+    return make
+
+
+_SITE = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+
+
+def test_a_process_that_dies_has_said_at_what(tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "segfault")
+    ended = score(scoring_root(tmp_path / "root", Path(sys.executable), model), "--check")
+    assert (ended.returncode, ended.stdout) == (-11, "")
+    assert ended.stderr.startswith("check: loading the model\nFatal Python error: Segmentation fault")
+
+
+def test_a_folder_that_is_missing_is_no_report(tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "good")
+    root = scoring_root(tmp_path / "root", Path(sys.executable), model)
+    ended = score(root, "--check", "--model", tmp_path / "nowhere")
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert ended.stderr == f"error: no model in `{tmp_path}/nowhere`: it is no folder\n"
+
+
+def test_a_folder_without_mlmodel_is_a_report(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    error = check_of(tmp_path / "model", tmp_path / "root")["error"]
+    assert error["stage"] == "load"
+    assert error["message"] == f"no model in `{tmp_path}/model`: it has no file `MLmodel`"
+
+
+@pytest.mark.root
+def test_a_library_that_the_system_lacks_is_in_the_loaders_words(models, tmp_path: Path) -> None:
+    report = check_without_libgomp(models("lightgbm-price"), tmp_path)
+    texts = [each["message"] for each in report["error"]["chain"]]
+    assert "libgomp.so.1: cannot open shared object file: No such file or directory" in texts
+    assert report["modules"]["lightgbm"].endswith(texts[-1])
+
+
+def check_without_libgomp(model: Path, folder: Path) -> dict[str, Any]:
+    """Check a model where the system's libgomp is out of sight, and nothing else is."""
+    root = scoring_root(folder / "root", Path(sys.executable), model)
+    place = "/usr/lib/x86_64-linux-gnu"
+    (folder / "all").mkdir()
+    (folder / "less").mkdir()
+    inside = (
+        f"mount --bind {place} {folder}/all && cd {folder}/less && "
+        f"for each in ../all/*; do ln -s {folder}/all/${{each##*/}} .; done && rm libgomp.so* && "
+        f'mount --bind {folder}/less {place} && cd / && exec "$@"'
+    )
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside, "sh", *command(root, ["--check"])],
+        env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(json.loads(ended.stdout))
