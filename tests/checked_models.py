@@ -6,8 +6,11 @@ Each has its code beside it (`code/checked_loader.py`), takes a column `a` and g
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from plain_model import write_model
-from scoring_roots import score, scoring_root
+from scoring_roots import command, score, scoring_root
 
 _MLMODEL = """\
 flavors:
@@ -94,6 +97,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "memory": ("", "return numpy.zeros(2**62, dtype='int8')"),
     "raises": ("", "raise KeyError('a value that it does not know')"),
     "exits": ("raise SystemExit('no licence')", "return frame['a']"),
+    "by-wheel": ("import rates", "return frame['a'] * rates.FACTOR"),
     "segfault": ("import ctypes\nctypes.string_at(0)", "return frame['a']"),
 }
 
@@ -140,6 +144,38 @@ def self_check(root: Path, **more: Any) -> dict[str, Any]:
 def check_of(model: Path, root: Path) -> dict[str, Any]:
     """Check a model in this Python's environment; `root` is a new folder."""
     return self_check(scoring_root(root, Path(sys.executable), model))
+
+
+def environment_with(folder: Path, *wheels: Path) -> Path:
+    """Make an environment that sees the packages of this one, and has wheels of its own; return its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (site,) = folder.glob("lib/python3.*/site-packages")
+    (site / "mine.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    for wheel in wheels:
+        subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)
+    return folder / "bin" / "python"
+
+
+def check_without_library(model: Path, folder: Path, library: str) -> dict[str, Any]:
+    """Check a model where a library of the system is out of sight, and nothing else is; root alone can."""
+    root = scoring_root(folder / "root", Path(sys.executable), model)
+    place = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
+    (folder / "all").mkdir()
+    (folder / "less").mkdir()
+    inside = (
+        f"mount --bind {place} {folder}/all && cd {folder}/less && "
+        f"for each in ../all/*; do ln -s {folder}/all/${{each##*/}} .; done && rm {library}* && "
+        f'mount --bind {folder}/less {place} && cd / && exec "$@"'
+    )
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside, "sh", *command(root, ["--check"])],
+        env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(json.loads(ended.stdout))
 
 
 class KeptChecks:

@@ -83,10 +83,10 @@ def _import_error(distribution: Distribution) -> Optional[str]:
 def requirements(directory: str) -> List[Requirement]:
     """Read the requirements of a model; none where its files name none that can be read."""
     try:
-        return list(_conda_requirements(directory))
-    except (OSError, ValueError):
-        pass
-    return list(_pip_requirements(directory, "requirements.txt"))
+        found = list(_conda_requirements(directory))
+    except (OSError, ValueError, TypeError, AttributeError, ImportError):
+        found = list(_pip_requirements(directory, "requirements.txt"))
+    return list(dict.fromkeys(found))
 
 
 def _conda_requirements(directory: str) -> Iterator[Requirement]:
@@ -124,7 +124,7 @@ def _of_pip_line(directory: str, line: str, depth: int) -> Iterator[Requirement]
         if depth < 5:  # a file may name itself
             yield from _pip_requirements(directory, option.group(1), depth + 1)
         return
-    if line.endswith(".whl"):
+    if line.endswith(".whl") and "@" not in line:
         line = os.path.basename(line).split("-")[0]
     match = _NAME.match(line)
     if match is not None and "/" not in line.split("@")[0]:
@@ -160,7 +160,7 @@ def _read(path: str) -> Optional[Distribution]:
 def _modules(path: str) -> List[str]:
     record = os.path.join(path, "RECORD")
     if os.path.isfile(record):
-        with open(record, encoding="utf-8", newline="") as stream:
+        with open(record, encoding="utf-8", errors="replace", newline="") as stream:
             files = [row[0] for row in csv.reader(stream) if row]
         return _public(outermost(files))
     try:

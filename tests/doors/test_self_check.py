@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from checked_models import KeptChecks, check_of, checked_model, self_check
-from scoring_roots import command, score, scoring_root
+from checked_models import KeptChecks, check_of, checked_model, environment_with, self_check
+from scoring_roots import score, scoring_root
+from services.interpreters import interpreters
+from toy_wheels import make_wheel
 
 
 def test_a_sound_model(checks: KeptChecks) -> None:
@@ -118,10 +117,11 @@ def test_an_example_that_does_not_fit_is_told(tmp_path: Path) -> None:
     assert error["message"] == "row 1 of the example: column `a`: `x` in a double column"
 
 
-def test_requirements_that_are_missing_or_broken(tmp_path: Path, venv_with: Callable[..., Path]) -> None:
-    python = venv_with(
-        broken={"broken/__init__.py": b"import a_module_that_is_nowhere\n"},
-        sound={"space/sound/__init__.py": b""},
+def test_requirements_that_are_missing_or_broken(tmp_path: Path) -> None:
+    python = environment_with(
+        tmp_path / "env",
+        make_wheel(tmp_path, "broken", files={"broken/__init__.py": b"import a_module_that_is_nowhere\n"}),
+        make_wheel(tmp_path, "sound", files={"space/sound/__init__.py": b""}),
     )
     lines = ("mlflow", "broken==1.0", "absent>=2", "sound", 'elsewhere; sys_platform == "win32"')
     model = checked_model(tmp_path / "model", "good", requirements=lines)
@@ -135,26 +135,42 @@ def test_requirements_that_are_missing_or_broken(tmp_path: Path, venv_with: Call
     assert report["error"] is None
 
 
-@pytest.fixture
-def venv_with(tmp_path: Path) -> Callable[..., Path]:
-    """Make an environment that sees this one's packages, and has wheels of its own."""
-    from toy_wheels import make_wheel
+_ON_ANY_PYTHON = """
+import socket, sys, tempfile
+from mlflow_dbimage.scoring.attempts import Attempts
+from mlflow_dbimage.scoring.closeness import first_difference
+from mlflow_dbimage.scoring.error_facts import error_facts
+from mlflow_dbimage.scoring.import_times import ImportTimes
+from mlflow_dbimage.scoring.typed_values import typed
 
-    def make(**wheels: dict[str, bytes]) -> Path:
-        folder = tmp_path / "venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-        (site,) = folder.glob("lib/python3.*/site-packages")
-        mine = Path(subprocess.check_output([sys.executable, "-c", _SITE], text=True).strip())
-        (site / "mine.pth").write_text(f"{mine}\n")
-        for name, files in wheels.items():
-            wheel = make_wheel(tmp_path, name, files=files)
-            subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)
-        return folder / "bin" / "python"
+times = ImportTimes()
+with times.watched():
+    import turtle_of_nowhere, wsgiref.validate
+assert {each["module"] for each in times.slowest()} >= {"turtle_of_nowhere", "wsgiref"}, times.slowest()
+folder = tempfile.mkdtemp()
+attempts = Attempts(folder)
+watched = attempts.watch()
+assert watched is (sys.version_info >= (3, 8))
+for act in (lambda: open(folder + "/x", "w").close(), lambda: socket.create_connection(("192.0.2.7", 9), 0.1)):
+    try:
+        act()
+    except OSError as error:
+        assert error_facts("load", error)["chain"][0]["type"]
+    else:
+        assert not watched
+assert (attempts.writes, attempts.network) == ((["x"], ["192.0.2.7"]) if watched else ([], []))
+assert first_difference(["float64"], [[typed(1.0)]], [[typed(float("nan"))]]).row == 0
+"""
 
-    return make
 
-
-_SITE = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+@pytest.mark.parametrize("python", interpreters(), ids=lambda path: path.parts[-3])
+def test_what_needs_the_standard_library_alone_works_on_every_python(python: Path, tmp_path: Path) -> None:
+    root = scoring_root(tmp_path / "root", python, checked_model(tmp_path / "model", "good"))
+    (tmp_path / "turtle_of_nowhere.py").write_text("A = 1\n")
+    program = f"import sys\nsys.path[:0] = [{str(root / 'lib')!r}, {str(tmp_path)!r}]\n{_ON_ANY_PYTHON}"
+    ended = subprocess.run([python, "-I", "-S", "-B", "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert os.listdir(tmp_path / "root") == ["opt"]
 
 
 def test_a_process_that_dies_has_said_at_what(tmp_path: Path) -> None:
@@ -177,33 +193,3 @@ def test_a_folder_without_mlmodel_is_a_report(tmp_path: Path) -> None:
     error = check_of(tmp_path / "model", tmp_path / "root")["error"]
     assert error["stage"] == "load"
     assert error["message"] == f"no model in `{tmp_path}/model`: it has no file `MLmodel`"
-
-
-@pytest.mark.root
-def test_a_library_that_the_system_lacks_is_in_the_loaders_words(models, tmp_path: Path) -> None:
-    report = check_without_libgomp(models("lightgbm-price"), tmp_path)
-    texts = [each["message"] for each in report["error"]["chain"]]
-    assert "libgomp.so.1: cannot open shared object file: No such file or directory" in texts
-    assert report["modules"]["lightgbm"].endswith(texts[-1])
-
-
-def check_without_libgomp(model: Path, folder: Path) -> dict[str, Any]:
-    """Check a model where the system's libgomp is out of sight, and nothing else is."""
-    root = scoring_root(folder / "root", Path(sys.executable), model)
-    place = "/usr/lib/x86_64-linux-gnu"
-    (folder / "all").mkdir()
-    (folder / "less").mkdir()
-    inside = (
-        f"mount --bind {place} {folder}/all && cd {folder}/less && "
-        f"for each in ../all/*; do ln -s {folder}/all/${{each##*/}} .; done && rm libgomp.so* && "
-        f'mount --bind {folder}/less {place} && cd / && exec "$@"'
-    )
-    ended = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", inside, "sh", *command(root, ["--check"])],
-        env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return dict(json.loads(ended.stdout))
