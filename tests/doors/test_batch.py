@@ -388,3 +388,16 @@ def test_a_model_of_mlflow_1_13_on_python_3_7(form: str, environment_of_2021: Pa
     assert (tmp_path / "out.csv").read_text() == (sample / "expected.csv").read_text()
     ended = score(root, "--input", sample / "input.csv", "--output", "-", "--params", '{"a": 1}')
     assert (ended.returncode, ended.stderr) == (2, "error: the model has no parameter `a`; it has none\n")
+
+
+@pytest.mark.slow
+def test_a_model_of_mlflow_1_13_checks_itself(environment_of_2021: Path, models, tmp_path: Path):
+    root = scoring_root(tmp_path / "root", environment_of_2021, models("mlflow-1-13"))
+    ended = score(root, "--check")
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert (report["error"], report["repeated"], report["watched"]) == (None, "same", False)
+    assert report["predictions"]["row_count"] > 0
+    assert set(report["modules"].values()) == {None}
+    assert {"mlflow", "scikit-learn"} <= set(report["modules"])
+    assert report["distributions"]["mlflow"] == "1.13.1"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from checked_models import KeptChecks, check_of, checked_model, environment_with, self_check
+from mlflow_dbimage.check_report import CheckReport
+from mlflow_dbimage.verification import judge
 from scoring_roots import score, scoring_root
 from services.interpreters import interpreters
 from toy_wheels import make_wheel
@@ -171,6 +173,18 @@ def test_what_needs_the_standard_library_alone_works_on_every_python(python: Pat
     ended = subprocess.run([python, "-I", "-S", "-B", "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert os.listdir(tmp_path / "root") == ["opt"]
+
+
+BARE = [each for each in interpreters() if each != Path(sys.executable)]
+
+
+@pytest.mark.parametrize("python", BARE, ids=lambda path: path.parts[-3])
+def test_an_environment_in_which_nothing_can_be_loaded_gets_a_report_too(python: Path, tmp_path: Path) -> None:
+    report = self_check(scoring_root(tmp_path / "root", python, checked_model(tmp_path / "model", "good")))
+    assert report["python"].startswith(python.parts[-3].rpartition(".")[0])
+    assert [each.get("module") for each in report["error"]["chain"]] == [None, "yaml"]
+    assert report["modules"] == {}
+    assert judge("packed", found=CheckReport.from_dict(report)).cause == "the module `yaml` is missing"
 
 
 def test_a_process_that_dies_has_said_at_what(tmp_path: Path) -> None:
