@@ -18,8 +18,9 @@ _KIND = "references"
 
 
 def keep(cache: BuildCache, lock: Digest, model: Digest, report: Mapping[str, Any]) -> None:
-    """Keep the report of a self-check, as `scoring.self_check` writes it."""
-    cache.put_record(_KIND, _key(lock, model), report)
+    """Keep the report of a self-check, as `scoring.self_check` writes it; one that ended early is no reference."""
+    if report.get("error") is None:
+        cache.put_record(_KIND, _key(lock, model), report)
 
 
 def find(cache: BuildCache, lock: Digest, model: Digest) -> CheckReport | None:

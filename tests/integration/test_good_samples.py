@@ -15,13 +15,19 @@ import pandas
 import pytest
 
 import sample_models
-from mlflow_dbimage import image_run
+from checked_models import self_check
+from mlflow_dbimage import image_run, reference_check
 from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
-from mlflow_dbimage.backends.unpacked_env import UnpackedRunner
+from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, unpack
+from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.image_run import ImageRun, Runner, ScoreRequest
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.validate import problems
+from mlflow_dbimage.verification import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.base]
 
@@ -87,6 +93,21 @@ def test_the_unpacked_layers_predict_what_plain_mlflow_predicts(image: Image, sa
 
 def test_the_image_keeps_every_rule_of_its_format(image: Image) -> None:
     assert problems(image, from_layer=int(image.labels["dev.dbimage.base.layers"])) == ()
+
+
+def test_the_image_does_what_its_environment_did_before(
+    image: Image, sample: str, shared_cache_dir: Path, tmp_path: Path
+) -> None:
+    record = ImageRecord.from_labels(image.labels)
+    assert record is not None
+    lock, model = Digest.parse(record.lock_digest), Digest.parse(record.model_digest)
+    reference = reference_check.find(BuildCache(shared_cache_dir), lock, model)
+    # Samples that share an environment have a reference where the environment was made for them.
+    assert reference is not None or sample != "sklearn-churn"
+    root = unpack(image, tmp_path) / "opt" / "dbimage"
+    report = judge("packed", found=CheckReport.from_dict(self_check(root)), reference=reference)
+    assert report.proven, str(report)
+    assert {check.outcome for check in report.checks} <= {"passed", "skipped"}, str(report)
 
 
 @pytest.mark.peers

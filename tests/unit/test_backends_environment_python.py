@@ -13,10 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from checked_models import checked_model, environment_with
 from mlflow_dbimage.backends import environment_scripts
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
+from mlflow_dbimage.verification import judge
+from scoring_roots import scoring_root
 from services.interpreters import interpreters
+from toy_wheels import make_wheel
 
 SCRIPTS = Path(environment_scripts.__file__).parent
 MINOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -167,6 +172,28 @@ def test_a_rehearsal_reads_what_is_kept_and_keeps_nothing(venv: Path, tmp_path: 
     warm = rehearsed(venv, tmp_path / "kept", tmp_path, body)
     assert warm.error == "ValueError: a text FROM kept  "
     assert warm.modules == cold.modules
+
+
+def test_a_rehearsal_is_the_check_that_the_image_will_make(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "rates")
+    venv = environment_with(tmp_path / "venv", wheel).parent.parent
+    (venv / "conda-meta").mkdir()
+    (venv / "conda-meta" / "python-3.json").write_text('{"version": "3", "build": "0", "sha256": ""}')
+    model = checked_model(tmp_path / "model", "own-directory-if-it-can", requirements=("mlflow", "rates"))
+    library = scoring_root(tmp_path / "root", venv / "bin" / "python", model) / "lib"
+    before, scratch = sorted(model.rglob("*")), tmp_path / "scratch"
+    scratch.mkdir()
+    found = EnvironmentPython(tmp_path / "kept").rehearse(
+        venv, IMAGE_PREFIX, library, model, example="serving_input_example.json", scratch=scratch
+    )
+    assert found.error is None
+    assert found.check is not None
+    report = CheckReport.from_dict(found.check)
+    assert judge("packed", found=report, reference=report).proven
+    assert (report.writes, report.modules) == (("cache",), {"mlflow": None, "rates": None})
+    # The model itself imports no `rates`: its image needs no byte code for it.
+    assert not [path for path in found.modules if "rates" in path]
+    assert sorted(model.rglob("*")) == before
 
 
 def test_damaged_byte_code_is_not_read(venv: Path, tmp_path: Path) -> None:

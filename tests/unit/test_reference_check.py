@@ -21,6 +21,12 @@ def test_a_reference_is_of_one_lock_and_one_model(checks: KeptChecks, tmp_path: 
     assert reference_check.find(cache, LOCK, Digest.of(b"another")) is None
 
 
+def test_a_check_that_ended_early_is_no_reference(checks: KeptChecks, tmp_path: Path) -> None:
+    cache = BuildCache(tmp_path)
+    reference_check.keep(cache, LOCK, MODEL, checks("raises"))
+    assert reference_check.find(cache, LOCK, MODEL) is None
+
+
 def test_a_reference_that_cannot_be_read_is_none_and_goes(checks: KeptChecks, tmp_path: Path) -> None:
     cache = BuildCache(tmp_path)
     reference_check.keep(cache, LOCK, MODEL, {**checks("good"), "version": 0})
