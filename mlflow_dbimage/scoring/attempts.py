@@ -36,10 +36,12 @@ class Attempts:
             "socket.getaddrinfo": lambda arguments: self._resolve(arguments[0]),
             "socket.gethostbyname": lambda arguments: self._resolve(arguments[0]),
             "open": lambda arguments: self._open(arguments[0], arguments[2]),
-            "os.mkdir": lambda arguments: self._write(arguments[0]),
-            "os.remove": lambda arguments: self._write(arguments[0]),
-            "os.rename": lambda arguments: self._write(arguments[1]),
+            "os.rename": lambda arguments: self._write(*arguments[:2]),
+            "os.link": lambda arguments: self._write(arguments[1]),
+            "os.symlink": lambda arguments: self._write(arguments[1]),
         }
+        for event in ("os.mkdir", "os.rmdir", "os.remove", "os.truncate"):
+            self._events[event] = lambda arguments: self._write(arguments[0])
 
     def watch(self) -> bool:
         """Begin, for good: what watches cannot be taken away again. Return whether this Python can."""
@@ -80,13 +82,14 @@ class Attempts:
         if isinstance(path, (str, bytes)) and isinstance(flags, int) and flags & _WRITING:
             self._write(path)
 
-    def _write(self, path: Any) -> None:
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return
-        whole = os.path.realpath(os.fsdecode(path))
-        if whole == self._folder or whole.startswith(self._folder + os.sep):
-            _note(self._files, os.path.relpath(whole, self._folder))
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), whole)
+    def _write(self, *paths: Any) -> None:
+        for path in paths:
+            if not isinstance(path, (str, bytes, os.PathLike)):
+                continue
+            whole = os.path.realpath(os.fsdecode(path))
+            if whole == self._folder or whole.startswith(self._folder + os.sep):
+                _note(self._files, os.path.relpath(whole, self._folder))
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), whole)
 
 
 def _note(where: Dict[str, None], text: str) -> None:

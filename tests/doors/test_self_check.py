@@ -138,7 +138,7 @@ def test_requirements_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 
 _ON_ANY_PYTHON = """
-import socket, sys, tempfile
+import errno, socket, sys, tempfile
 from mlflow_dbimage.scoring.attempts import Attempts
 from mlflow_dbimage.scoring.closeness import first_difference
 from mlflow_dbimage.scoring.error_facts import error_facts
@@ -161,6 +161,27 @@ for act in (lambda: open(folder + "/x", "w").close(), lambda: socket.create_conn
     else:
         assert not watched
 assert (attempts.writes, attempts.network) == ((["x"], ["192.0.2.7"]) if watched else ([], []))
+import os
+inside, outside = folder + "/inside", tempfile.mkdtemp() + "/outside"
+open(outside, "w").close()
+changes = [
+    lambda: os.rename(outside, inside),
+    lambda: os.rename(inside, outside),
+    lambda: os.link(outside, inside),
+    lambda: os.symlink(outside, inside),
+    lambda: os.mkdir(inside),
+    lambda: os.rmdir(inside),
+    lambda: os.remove(inside),
+    lambda: os.truncate(inside, 0),
+    lambda: open(inside, "r+"),
+]
+for change in changes if watched else ():
+    try:
+        change()
+    except OSError as error:
+        assert error.errno == errno.EROFS, error
+    else:
+        raise AssertionError(change)
 assert first_difference(["float64"], [[typed(1.0)]], [[typed(float("nan"))]]).row == 0
 """
 
