@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
-from mlflow_dbimage.check_report import CheckReport
+from mlflow_dbimage.check_report import MADE_EXAMPLE, CheckReport
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.scoring import VERSION
 
@@ -18,8 +18,11 @@ _KIND = "references"
 
 
 def keep(cache: BuildCache, lock: Digest, model: Digest, report: Mapping[str, Any]) -> None:
-    """Keep the report of a self-check, as `scoring.self_check` writes it; one that ended early is no reference."""
-    if report.get("error") is None:
+    """Keep the report of a self-check, as `scoring.self_check` writes it.
+
+    One that ended early is no reference, unless the model refused rows that were made for it: it will again.
+    """
+    if report.get("error") is None or report.get("example") == MADE_EXAMPLE:
         cache.put_record(_KIND, _key(lock, model), report)
 
 

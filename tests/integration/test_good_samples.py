@@ -21,7 +21,7 @@ from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
 from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, unpack
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.check_report import CheckReport
+from mlflow_dbimage.check_report import MADE_EXAMPLE, CheckReport
 from mlflow_dbimage.image_run import ImageRun, Runner, ScoreRequest
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
@@ -105,9 +105,12 @@ def test_the_image_does_what_its_environment_did_before(
     # Samples that share an environment have a reference where the environment was made for them.
     assert reference is not None or sample != "sklearn-churn"
     root = unpack(image, tmp_path) / "opt" / "dbimage"
-    report = judge("packed", found=CheckReport.from_dict(self_check(root)), reference=reference)
+    found = CheckReport.from_dict(self_check(root))
+    report = judge("packed", found=found, reference=reference)
     assert report.proven, str(report)
-    assert {check.outcome for check in report.checks} <= {"passed", "skipped"}, str(report)
+    # Samples without an example may refuse rows that mean nothing.
+    warned = {check.name for check in report.checks if check.outcome == "warned"}
+    assert warned <= ({"predict"} if found.example == MADE_EXAMPLE else set()), str(report)
 
 
 @pytest.mark.peers

@@ -25,6 +25,8 @@ def test_a_check_that_ended_early_is_no_reference(checks: KeptChecks, tmp_path: 
     cache = BuildCache(tmp_path)
     reference_check.keep(cache, LOCK, MODEL, checks("raises"))
     assert reference_check.find(cache, LOCK, MODEL) is None
+    reference_check.keep(cache, LOCK, MODEL, {**checks("raises"), "example": "signature"})
+    assert reference_check.find(cache, LOCK, MODEL) is not None
 
 
 def test_a_reference_that_cannot_be_read_is_none_and_goes(checks: KeptChecks, tmp_path: Path) -> None:
