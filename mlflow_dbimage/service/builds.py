@@ -123,15 +123,13 @@ class Builds(BuildReader):
         """End an attempt badly: it waits `retry_in` seconds, or has failed; None where it is held no more."""
         values: dict[str, Any] = {"error_code": code, "error_text": text, **RELEASED}
         if retry_in is None:
-            values |= {"status": "failed", "ended": self._clock()}
-        else:
-            values |= {"status": "queued", "not_before": self._clock() + retry_in}
-        return self._update_held(build_id, worker, values)
+            return self._update_held(build_id, worker, {**values, "status": "failed", "ended": self._clock()})
+        return self._queue_again(build_id, worker, {**values, "not_before": self._clock() + retry_in})
 
     def hand_back(self, build_id: int, worker: str) -> Build | None:
         """Give up a build that another worker shall begin anew; the attempt does not count."""
-        values = {"status": "queued", "attempts": BUILDS.c.attempts - 1, "started": None, **RELEASED}
-        return self._update_held(build_id, worker, values)
+        values = {"attempts": BUILDS.c.attempts - 1, "started": None, **RELEASED}
+        return self._queue_again(build_id, worker, values)
 
     def supersede(self, build_id: int, worker: str) -> Build | None:
         """End a build that nobody wants any more because its alias has moved on."""
@@ -226,6 +224,17 @@ class Builds(BuildReader):
         elif is_late(connection, event, slot):
             values |= {"status": "superseded", "ended": now}
         return add(connection, values, now)
+
+    def _queue_again(self, build_id: int, worker: str, values: Mapping[str, Any]) -> Build | None:
+        """Have a build wait again, unless it is to be cancelled: then it is."""
+        held = and_(BUILDS.c.id == build_id, BUILDS.c.status == "running", BUILDS.c.worker == worker)
+        ended = {"status": "cancelled", "ended": self._clock(), **RELEASED}
+
+        def work(connection: Connection) -> Build | None:
+            cancelled = change(connection, and_(held, BUILDS.c.cancelling), ended)
+            return next(iter(cancelled or change(connection, held, {**values, "status": "queued"})), None)
+
+        return self._database.change(work)
 
     def _update_held(self, build_id: int, worker: str, values: Mapping[str, Any]) -> Build | None:
         held = and_(BUILDS.c.status == "running", BUILDS.c.worker == worker)

@@ -234,6 +234,17 @@ def test_a_build_that_is_to_be_cancelled_is_so_when_its_worker_is_lost(builds, c
     assert (lost.status, lost.error_code) == ("cancelled", None)
 
 
+def test_a_build_that_is_to_be_cancelled_does_not_wait_again(builds):
+    for end in (
+        lambda build: builds.hand_back(build.id, "w"),
+        lambda build: builds.fail(build.id, "w", "registry-failed", "down", retry_in=5),
+    ):
+        build = want(builds, 1)
+        builds.take(build.id, "w", 60)
+        builds.cancel(build.id)
+        assert end(build).status == "cancelled"
+
+
 def test_a_rerun_is_a_new_build_of_the_same(builds):
     build = want(builds, 1)
     assert builds.rerun(build.id) == (build, False)
@@ -387,6 +398,7 @@ class AnyOrder(RuleBasedStateMachine):
         for build in found:
             assert (build.worker is not None) == (build.status == "running") == (build.lease_until is not None)
             assert (build.ended is not None) == (not build.active)
+            assert build.status == "running" or not build.cancelling
             assert (build.receipt is not None) == (build.status == "built")
         aliases = Counter(build.rule for build in found if build.status == "queued" and not build.attempts)
         # One that was handed back is superseded when it is taken, not when it begins to wait again.
