@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlflow_dbimage import provenance
-from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.evidence import bill_of_materials, envelope, image_signature, statement
 from mlflow_dbimage.evidence.envelope import Envelope
 from mlflow_dbimage.evidence.image_signature import ImageSignature
@@ -71,6 +71,21 @@ def attach(evidence: Evidence, store: ReferrerStore, key: SigningKey | None) -> 
             store.attach(_artifact(evidence.image, envelope.MEDIA_TYPE, made.to_bytes(), annotations))
     if key is not None:
         _put_where_cosign_looks(evidence, signed, store, key)
+
+
+def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: SigningKey | None) -> tuple[str, ...]:
+    """Attach all of it; where nobody wants it signed, a registry that takes no artifacts is noted, no failure.
+
+    Raises:
+        ServiceError: As `attach`.
+    """
+    try:
+        attach(evidence, store, key)
+    except ServiceError as error:
+        if key is not None or error.code != "registry-failed":
+            raise
+        return (f"nothing is attached to the image: {error.message}",)
+    return ()
 
 
 def bill(store: ReferrerStore, image: Digest, media_type: str = bill_of_materials.CYCLONEDX_TYPE) -> bytes:

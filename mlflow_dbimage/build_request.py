@@ -119,6 +119,11 @@ class BuildRequest:
         """Most layers that the environment may take."""
         return self.settings.layers
 
+    @property
+    def sbom(self) -> str:
+        """The form of the bill of materials: `cyclonedx`, `spdx` or `none`."""
+        return self.settings.sbom
+
     def environment_options(self, glibc: str, kept: LockedEnv | None = None) -> EnvironmentOptions:
         """Return how to solve the environment for a base.
 

@@ -20,9 +20,10 @@ from mlflow_dbimage.evidence.bill_of_materials import (
 )
 from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.package_licences import Licences
-from mlflow_dbimage.provenance import ModelOrigin, provenance
+from mlflow_dbimage.provenance import provenance
 
 #: Forms of the bill of materials, by what the configuration calls them.
 FORMS: Mapping[str, tuple[str, ...]] = {

@@ -74,6 +74,17 @@ class FoundModel:
     run_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOrigin:
+    """Where a model's code came from, as far as the run that logged it says so."""
+
+    run_id: str | None = None
+    commit: str | None = None
+    """Of the source repository: 40 hexadecimal digits."""
+    repository: str | None = None
+    """URL of the source repository, without credentials."""
+
+
 class ModelStore(Protocol):
     """Where models are: MLflow, as it is configured."""
 
@@ -92,6 +103,9 @@ class ModelStore(Protocol):
             InputError: `model-not-found`.
             ServiceError: `store-failed`, `disk-failed`.
         """
+
+    def origin(self, reference: ModelReference) -> ModelOrigin:
+        """Say where a pinned model's code came from, as far as it is known; never raises."""
 
     def note_image(self, reference: ModelReference, image: str, digest: str) -> bool:
         """Tag a pinned model version with its image, and say whether that could be done; never raises."""

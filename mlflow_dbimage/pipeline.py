@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mlflow_dbimage import (
+    attestation,
     base_image,
     cluster_lock,
     cluster_python,
+    image_evidence,
     layer_prediction,
     layout_choice,
     locked_env,
@@ -28,6 +30,8 @@ from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
+from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.image_evidence import Inside
 from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
 from mlflow_dbimage.model_spec import ModelSpec
@@ -47,7 +51,17 @@ class Tools:
     solver: locked_env.Solver
     makers: EnvironmentMakers
     destination: Destination
+    signer: Callable[[], SigningKey | None]
+    """Opens the key that signs; None where nothing is signed."""
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An image, and what it is made from."""
+
+    image: Image
+    record: ImageRecord
 
 
 @contextmanager
@@ -104,6 +118,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         image = model_image.assemble(planned.base, layers, record, tools.makers.cache.open_blob)
         written = tools.destination.write(request.name, image, tools.progress)
         _check_name(request, tools.destination, image)
+        unattached = _attach(request, planned, environment, Made(image=image, record=record), tools)
         deployment = tools.destination.set_name(request.name, image, record)
         tools.store.note_image(planned.reference, deployment.reference, str(image.digest))
         return BuildReceipt(
@@ -117,9 +132,35 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             sent_size=written.sent,
             sent=written.note,
             environment_reused=environment.reused,
-            notes=(*planned.notes, *environment.notes),
+            notes=(*planned.notes, *environment.notes, *unattached),
             seconds=time.monotonic() - started,
         )
+
+
+def _attach(
+    request: BuildRequest, planned: BuildPlan, environment: EnvironmentLayers, made: Made, tools: Tools
+) -> tuple[str, ...]:
+    """Attach what proves an image, where the destination keeps such; say what could not be."""
+    store = tools.destination.beside(request.name)
+    if store is None:
+        return ()
+    inside = Inside(
+        system=planned.base.packages,
+        locked=planned.locked,
+        licences=environment.licences,
+        in_base=planned.layout.in_base,
+    )
+    with tools.progress.step("attaching its contents and provenance"):
+        evidence = image_evidence.evidence_of(
+            made.image,
+            made.record,
+            inside,
+            tools.store.origin(planned.reference),
+            reference=store.place or request.name,
+            forms=request.sbom,
+            report=None,
+        )
+        return attestation.attach_if_taken(evidence, store, tools.signer())
 
 
 def _lock_in_cluster(request: BuildRequest, spec: ModelSpec, base: BaseImage, tools: Tools) -> ClusterLock:

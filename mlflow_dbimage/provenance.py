@@ -8,11 +8,11 @@ Source: SLSA 1.0, `provenance/v1`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.digest import Digest
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -20,17 +20,6 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 #: What the parameters of our builds mean: `docs/evidence.md`.
 BUILD_TYPE = "https://dbimage.dev/build/v1"
 BUILDER = "https://dbimage.dev/builder/v1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOrigin:
-    """Where a model's code came from, as far as the run that logged it says so."""
-
-    run_id: str | None = None
-    commit: str | None = None
-    """Of the source repository: 40 hexadecimal digits."""
-    repository: str | None = None
-    """URL of the source repository, without credentials."""
 
 
 def provenance(

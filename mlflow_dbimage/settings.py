@@ -141,6 +141,18 @@ class Settings:
         ),
     )
 
+    sign_key: str | None = field(
+        default=None,
+        metadata=_key(kinds.TEXT, "private key (PEM) or plugin's URI that signs images and statements"),
+    )
+    sbom: str = field(
+        default="cyclonedx",
+        metadata=_key(
+            kinds.choice("cyclonedx", "spdx", "none"),
+            "form of the bill of materials that is attached; `spdx` adds to CycloneDX",
+            scope=Scope.EXPERT,
+        ),
+    )
     compression: str = field(
         default="gzip",
         metadata=_key(kinds.choice("gzip", "zstd"), "how layers are compressed", scope=Scope.EXPERT),

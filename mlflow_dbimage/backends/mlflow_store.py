@@ -20,8 +20,7 @@ from mlflow_dbimage.backends.mlflow_errors import must_have_modules, quiet, stor
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.locking.lock_inputs import without_credentials
 from mlflow_dbimage.model_files import safe_paths
-from mlflow_dbimage.model_reference import FoundModel, ModelReference, near
-from mlflow_dbimage.provenance import ModelOrigin
+from mlflow_dbimage.model_reference import FoundModel, ModelOrigin, ModelReference, near
 
 _LISTED = 20
 # Set by MLflow where the logging program lies in a git repository (`mlflow.utils.mlflow_tags`).

@@ -13,6 +13,7 @@ from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
 from mlflow_dbimage.backends.pip import UvResolver
+from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_pipeline import BaseTools
 from mlflow_dbimage.build_cache import BuildCache
@@ -26,6 +27,7 @@ from mlflow_dbimage.destinations.loaded import LoadedDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.environment_layers import EnvironmentMakers
 from mlflow_dbimage.errors import ServiceError, UsageError
+from mlflow_dbimage.evidence.signing_key import SigningKey
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.installed_env import LockInstaller
 from mlflow_dbimage.locking.environment_solver import IndexAccess, Solver
@@ -54,6 +56,7 @@ class Toolbox:
             solver=self.solver,
             makers=self._makers(),
             destination=self.destination(),
+            signer=self.signer,
             progress=self._progress,
         )
 
@@ -122,6 +125,10 @@ class Toolbox:
             wheels=wheels,
             work=self.cache.directory("work"),
         )
+
+    def signer(self) -> SigningKey | None:
+        """Open the key that signs."""
+        return None if self._settings.sign_key is None else signing_key(self._settings.sign_key)
 
     def registry(self, host: str) -> Registry:
         """Return the client of a registry."""

@@ -31,6 +31,11 @@ class LayoutReferrers:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
+    @property
+    def place(self) -> str:
+        """Nothing: a layout is a folder of this machine."""
+        return ""
+
     def list(self, subject: Digest) -> tuple[Referrer, ...]:
         """List what refers to a manifest.
 

@@ -13,6 +13,10 @@ from mlflow_dbimage.oci.digest import Digest
 class ReferrerStore(Protocol):
     """Keeps artifacts that refer to images, and manifests under tags of their own."""
 
+    @property
+    def place(self) -> str:
+        """How people call where the images are; empty for a place of this machine alone."""
+
     def list(self, subject: Digest) -> tuple[Referrer, ...]:
         """List what refers to a manifest."""
 

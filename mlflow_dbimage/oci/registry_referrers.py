@@ -43,6 +43,11 @@ class RepositoryReferrers:
         self._transport = registry.transport
         self._repository = repository
 
+    @property
+    def place(self) -> str:
+        """The repository, with its host."""
+        return self._repository.reference
+
     def list(self, subject: Digest) -> tuple[Referrer, ...]:
         """List what refers to a manifest.
 

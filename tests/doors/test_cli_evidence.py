@@ -25,8 +25,9 @@ from mlflow_dbimage.evidence.bill_of_materials import (
     spdx,
 )
 from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.progress import SilentProgress
-from mlflow_dbimage.provenance import ModelOrigin, provenance
+from mlflow_dbimage.provenance import provenance
 from oci_samples import small_image
 from score_images import record
 from signing_samples import key_pair

@@ -20,11 +20,12 @@ from mlflow_dbimage.evidence.bill_of_materials import CYCLONEDX_TYPE, SPDX_TYPE
 from mlflow_dbimage.evidence.envelope import attestations_tag
 from mlflow_dbimage.evidence.image_signature import signature_tag, signatures_of
 from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry
 from mlflow_dbimage.progress import SilentProgress
-from mlflow_dbimage.provenance import ModelOrigin, provenance
+from mlflow_dbimage.provenance import provenance
 from oci_samples import LINUX, small_image
 from score_images import record
 from services.registry_server import registry_server

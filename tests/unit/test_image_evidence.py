@@ -12,7 +12,7 @@ from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.image_evidence import Inside, evidence_of
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel
-from mlflow_dbimage.provenance import ModelOrigin
+from mlflow_dbimage.model_reference import ModelOrigin
 from oci_samples import LINUX, small_image
 from score_images import record
 

@@ -17,8 +17,7 @@ import pytest
 
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError, UsageError
-from mlflow_dbimage.model_reference import parse, pin
-from mlflow_dbimage.provenance import ModelOrigin
+from mlflow_dbimage.model_reference import ModelOrigin, parse, pin
 from plain_model import write_model
 from services.mlflow_server import mlflow_server
 
@@ -342,7 +341,7 @@ sys.modules["sqlalchemy"] = None
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.model_reference import parse, pin
-from mlflow_dbimage.provenance import ModelOrigin
+from mlflow_dbimage.model_reference import ModelOrigin
 try:
     pin(parse("models:/churn/1"), MlflowStore())
 except ServiceError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.provenance import ModelOrigin, provenance
+from mlflow_dbimage.provenance import provenance
 from score_images import record
 
 IMAGE = Digest.of(b"image")
