@@ -87,6 +87,7 @@ CODES: dict[str, str] = {
     # VerificationError
     "digest-mismatch": "bytes do not have the digest that they should have",
     "image-invalid": "an image breaks a rule of its format",
+    "not-trusted": "the image does not meet a demand of the policy",
     "vulnerable": "the image has vulnerabilities of the severity that was given, or worse",
     "scoring-failed": "the image ran but did not score",
     "contract-broken": "an image lacks what clusters of its runtime need",

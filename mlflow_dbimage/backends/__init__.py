@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow_dbimage.base_pipeline import BaseTools
     from mlflow_dbimage.destinations.deployment import Destination
     from mlflow_dbimage.image_scan import Finder
+    from mlflow_dbimage.image_trust import TrustTools
     from mlflow_dbimage.pipeline import Tools
     from mlflow_dbimage.progress import Progress
     from mlflow_dbimage.rebase_pipeline import RebaseTools
@@ -81,3 +82,20 @@ def advisory_finder(settings: Settings, local: Path | None) -> Finder:
     if local is not None:
         return lambda packages: advisories.find(packages, local_advisories(local))
     return lambda packages: asked(packages, settings.cache_dir / "advisories")
+
+
+def trust_tools(settings: Settings, progress: Progress, key: Path | None, local: Path | None) -> TrustTools:
+    """Join what an image's trust is judged by."""
+    from datetime import datetime, timezone
+
+    from mlflow_dbimage.backends.signing_keys import verifying_key
+    from mlflow_dbimage.image_trust import TrustTools
+    from mlflow_dbimage.runtimes import Catalogue
+
+    return TrustTools(
+        destination=open_destination(settings, progress),
+        catalogue=Catalogue.load(settings.runtimes_dir),
+        key=None if key is None else verifying_key(key),
+        find=None if local is None else advisory_finder(settings, local),
+        today=datetime.now(timezone.utc).date(),
+    )

@@ -5,7 +5,7 @@
     images        build, rebase, plan, list, inspect, delete
     bases         base build, base list
     verification  verify
-    evidence      scan
+    evidence      scan, trust
     jobs          job-spec
     runtimes      runtimes list, runtimes show, runtimes match
     machine       doctor, config, cache list, cache prune

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
     from mlflow_dbimage.destinations.deployment import Deployment
+    from mlflow_dbimage.errors import DbimageError
     from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
 _SEVERITIES = ("low", "medium", "high", "critical")
@@ -44,10 +45,58 @@ def scan(context: click.Context, common: Common, name: str, advisories: Path | N
     found = image_scan.scan(
         name, open_destination(settings, progress), advisory_finder(settings, advisories), threshold
     )
-    data, error = found.to_dict(), found.error
+    data = found.to_dict()
+    _show(context, common, data, terminal.scan(data), found.error)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--key", metavar="FILE", type=click.Path(path_type=Path), help="Public key (PEM) that has signed.")
+@click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What is demanded (TOML). Default: with a key, that image and statements are signed by it.",
+)
+@click.option(
+    "--advisories",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Local copy of OSV's advisories, for a policy that demands something of vulnerabilities.",
+)
+@common
+@click.pass_context
+def trust(
+    context: click.Context,
+    common: Common,
+    *,
+    name: str,
+    key: Path | None,
+    policy: Path | None,
+    advisories: Path | None,
+) -> None:
+    """Say whether the image of a deployment is signed, and meets a policy."""
+    from mlflow_dbimage import image_trust
+    from mlflow_dbimage.backends import trust_tools
+    from mlflow_dbimage.trust_policy import TrustPolicy, read_policy
+
+    if key is None and policy is None:
+        raise click.UsageError("name a key, a policy or both: without them nothing is demanded")
+    demanded = TrustPolicy(signed=True) if policy is None else read_policy(policy)
+    tools = trust_tools(common.settings(), common.progress(), key, advisories)
+    found = image_trust.verify(name, demanded, tools)
+    data = found.to_dict()
+    rows = [("yes" if each["met"] else "NO", each["demand"], each["detail"]) for each in data["demands"]]
+    _show(context, common, data, terminal.table(rows, ("met", "demand", "detail")), found.error)
+
+
+def _show(
+    context: click.Context, common: Common, data: dict[str, Any], text: str, error: DbimageError | None
+) -> None:
+    """Print a finding; where it is an error, say so and end with its exit code."""
     if error is not None:
         data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-    common.show(data, terminal.scan(data))
+    common.show(data, text)
     if error is not None:
         click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
         context.exit(error.exit_code)
@@ -75,4 +124,4 @@ def document(store: ReferrerStore | None, deployment: Deployment, shown: str, ke
     return attestation.read_statement(store, digest, kind, opened).to_bytes().decode()
 
 
-COMMANDS = (scan,)
+COMMANDS = (scan, trust)

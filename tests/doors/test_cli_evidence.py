@@ -131,3 +131,28 @@ def test_the_threshold_decides_the_exit_code(place: Path, threshold: str, code: 
 def test_what_is_not_deployed_or_no_advisory_is_an_error(place: Path) -> None:
     assert run(place, "scan", "nobody", "--advisories", place / "advisories.json").returncode == 3
     assert run(place, "scan", "churn", "--advisories", place / "missing").returncode == 3
+
+
+def test_a_signed_image_is_trusted_by_its_key_alone(place: Path, tmp_path: Path) -> None:
+    done = run(place, "trust", "churn", "--key", place / "ecdsa.pub")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line.split() for line in done.stdout.splitlines() if " signed " in line]
+    assert row[:2] == ["yes", "signed"]
+    _, other = key_pair(tmp_path)
+    done = run(place, "trust", "churn", "--key", other, "--json")
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["error"]["code"] == "not-trusted"
+
+
+def test_a_policy_is_held_against_what_is_known(place: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('signed = true\nproven = true\nvulnerabilities = "high"\nbases = ["ba*"]\n')
+    advisories = ("--advisories", place / "advisories.json")
+    done = run(place, "trust", "churn", "--key", place / "ecdsa.pub", "--policy", policy, *advisories, "--json")
+    assert done.returncode == 6
+    met = {each["demand"]: each["met"] for each in json.loads(done.stdout)["demands"]}
+    assert met == {"signed": True, "proven": False, "vulnerabilities": False, "bases": False}
+
+
+def test_nothing_demanded_is_a_usage_error(place: Path) -> None:
+    assert run(place, "trust", "churn").returncode == 2

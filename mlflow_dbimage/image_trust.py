@@ -1,0 +1,106 @@
+"""Whether an image is to be trusted: its signature, what is said of it, and a site's policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from mlflow_dbimage import attestation, image_scan
+from mlflow_dbimage.destinations.deployment import Deployment, Destination
+from mlflow_dbimage.errors import InputError, VerificationError
+from mlflow_dbimage.evidence.advisories import Vulnerability
+from mlflow_dbimage.evidence.signing_key import VerifyingKey
+from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.image_scan import Finder
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
+from mlflow_dbimage.runtimes import Catalogue
+from mlflow_dbimage.trust_policy import Known, Trust, TrustPolicy, judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustTools:
+    """All that trust is judged by."""
+
+    destination: Destination
+    catalogue: Catalogue
+    key: VerifyingKey | None
+    find: Finder | None
+    """Finds vulnerable packages; None where nobody looks."""
+    today: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTrust:
+    """How an image stands to a policy."""
+
+    name: str
+    digest: str
+    trust: Trust
+
+    @property
+    def error(self) -> VerificationError | None:
+        """What ends a command where a demand is not met."""
+        unmet = self.trust.unmet
+        if not unmet:
+            return None
+        first = f"{unmet[0].name}: {unmet[0].detail}"
+        return VerificationError(
+            "not-trusted",
+            f"`{self.name}` does not meet {len(unmet)} of {len(self.trust.demands)} demands; {first}",
+            hint="build it again as the policy demands, or choose another image",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {"name": self.name, "digest": self.digest, "demands": self.trust.to_dict()}
+
+
+def verify(name: str, policy: TrustPolicy, tools: TrustTools) -> ImageTrust:
+    """Hold a deployed image against a policy.
+
+    Raises:
+        InputError: `not-deployed`; `no-evidence`, the destination keeps nothing beside its images.
+        ServiceError: The registry, or the source of the advisories.
+    """
+    deployment, store = tools.destination.deployment(name), tools.destination.beside(name)
+    if deployment is None:
+        raise InputError(
+            "not-deployed", f"no deployment is named `{name}`", hint="`dbimage list` shows those that are"
+        )
+    if store is None:
+        raise attestation.nothing("signature", name)
+    known = _known(deployment, store, policy, tools)
+    return ImageTrust(name=name, digest=deployment.digest, trust=judge(policy, known))
+
+
+def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, tools: TrustTools) -> Known:
+    digest = Digest.parse(deployment.digest)
+    record = deployment.record
+    runtime = tools.catalogue.find(record.runtime) if record is not None and record.runtime else None
+    return Known(
+        record=record,
+        signed=tools.key is not None and attestation.is_signed(store, digest, tools.key),
+        provenance=_or_none(lambda: attestation.read_statement(store, digest, "provenance", tools.key)),
+        report=_or_none(lambda: attestation.read_statement(store, digest, "report", tools.key)),
+        runtime=runtime,
+        vulnerabilities=_vulnerabilities(deployment.name, policy, tools),
+        today=tools.today,
+    )
+
+
+def _vulnerabilities(name: str, policy: TrustPolicy, tools: TrustTools) -> tuple[Vulnerability, ...] | None:
+    if policy.vulnerabilities is None or tools.find is None:
+        return None
+    return image_scan.scan(name, tools.destination, tools.find, None).vulnerabilities
+
+
+def _or_none(read: Callable[[], Statement]) -> Statement | None:
+    try:
+        return read()
+    except InputError as error:
+        if error.code != "no-evidence":
+            raise
+        return None
