@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +58,9 @@ class Probes(Protocol):
     def index(self, url: str | None) -> str:
         """Ask a package index for a package; None is the one that uv is set to."""
 
+    def sandbox(self) -> str:
+        """Tell how code of models is kept apart from this machine."""
+
     def free_space(self, folder: Path) -> int:
         """Return the free bytes where a folder is, or would be made, after writing a file there."""
 
@@ -75,6 +78,7 @@ def findings(settings: Settings, probes: Probes) -> tuple[Finding, ...]:
         partial(_check, "mlflow", probes.mlflow),
         partial(_check, "uv", probes.uv),
         partial(_disk, settings, probes),
+        partial(_sandbox, settings, probes),
         partial(_engine, settings, probes),
         *_destination_checks(settings, probes),
         *_channel_checks(settings, probes),
@@ -108,6 +112,13 @@ def _disk(settings: Settings, probes: Probes) -> Finding:
         message=f"{message}; a large environment needs {ENOUGH_SPACE // 10**9} GB",
         remedy="free some space, prune the caches, or set `cache_dir` to a larger disk",
     )
+
+
+def _sandbox(settings: Settings, probes: Probes) -> Finding:
+    found = _check("sandbox", probes.sandbox)
+    if found.ok or settings.sandbox == "required":
+        return found
+    return replace(found, ok=None, message=f"{found.message}; models are loaded all the same, with limits alone")
 
 
 def _engine(settings: Settings, probes: Probes) -> Finding:

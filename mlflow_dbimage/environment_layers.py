@@ -101,6 +101,10 @@ class Rehearsed(Protocol):
 class EnvironmentPrograms(BytecodeCompiler, Protocol):
     """Runs the environment's own Python."""
 
+    @property
+    def confinement(self) -> str:
+        """How it is kept apart from this machine: `bubblewrap`, `namespaces`, or `limits` alone."""
+
     def can_run(self, target: Platform) -> bool:
         """Whether this machine runs programs for `target`."""
 
@@ -275,8 +279,14 @@ def _modules_to_compile(
     with progress.step("loading the model once, to see what it imports") as step:
         imported, notes = _imported(wish.spec, wish.locked, packed.prefix, makers, work)
         modules = all_modules(packed) & imported
-        step.note(f"{len(modules)} modules")
-    return "imported", modules, notes
+        step.note(f"{len(modules)} modules, confined by {makers.python.confinement}")
+    return "imported", modules, (*notes, *_unconfined(makers.python))
+
+
+def _unconfined(python: EnvironmentPrograms) -> tuple[str, ...]:
+    if python.confinement != "limits":
+        return ()
+    return ("the model's code ran with limits, but without a sandbox: this machine allows none",)
 
 
 def _imported(

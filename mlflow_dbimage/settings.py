@@ -169,6 +169,33 @@ class Settings:
         default=12,
         metadata=_key(kinds.integer(1, 40), "most layers that the environment may take", scope=Scope.EXPERT),
     )
+    sandbox: str = field(
+        default="auto",
+        metadata=_key(
+            kinds.choice("auto", "required"),
+            "whether code of models runs in the best sandbox that there is, or in a real one or not at all",
+            scope=Scope.EXPERT,
+        ),
+    )
+    model_seconds: int = field(
+        default=900,
+        metadata=_key(
+            kinds.integer(1, 86400), "how long a model may take to load and predict once", scope=Scope.EXPERT
+        ),
+    )
+    model_memory: int | None = field(
+        default=None,
+        metadata=_key(
+            kinds.integer(1, 10**8),
+            "memory that it may use meanwhile, in MB",
+            scope=Scope.EXPERT,
+            default="three quarters of the machine's",
+        ),
+    )
+    model_disk: int = field(
+        default=10_000,
+        metadata=_key(kinds.integer(1, 10**8), "what it may write meanwhile, in MB", scope=Scope.EXPERT),
+    )
 
     target: ImageLocation | None = field(
         default=None,

@@ -1,7 +1,7 @@
 """The packed environment's own Python: it compiles byte code and tells which modules a model imports.
 
-Both are done before the environment is laid out, in processes that get no credentials and a fixed environment,
-so that their results are the same everywhere. Neither is possible for another platform than this machine's.
+Both are done before the environment is laid out, in a sandbox, without credentials and with fixed variables, so
+that their results are the same everywhere. Neither is possible for another platform than this machine's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
+from mlflow_dbimage.backends.sandbox import Sandbox, read_result
 from mlflow_dbimage.errors import ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
 
 #: 1980-01-01T00:00:01Z in seconds: the time of every file in our layers, which byte code must state.
 _MTIME = 315532801
-_TIME_LIMIT = 900.0
 _PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -46,10 +45,17 @@ class EnvironmentPython:
 
     Args:
         kept: Folder of the byte code that is kept between builds.
+        sandbox: Runs them.
     """
 
-    def __init__(self, kept: Path) -> None:
+    def __init__(self, kept: Path, sandbox: Sandbox) -> None:
         self._kept = kept
+        self._sandbox = sandbox
+
+    @property
+    def confinement(self) -> str:
+        """How they are kept apart from this machine."""
+        return self._sandbox.confinement
 
     def can_run(self, target: Platform) -> bool:
         """Whether this machine runs programs for `target`."""
@@ -90,7 +96,8 @@ class EnvironmentPython:
                     [str(prefix / source), f"{image_prefix}/{source}", str(path)] for source, path in made.items()
                 ],
             }
-            self._run(prefix, "compile_bytecode.py", (), Path(folder), stdin=json.dumps(request))
+            # Without `site`: what is kept must not depend on what other packages have Python do when it starts.
+            self._run(prefix, "compile_bytecode.py", (), Path(folder), flags=("-S",), text=json.dumps(request))
             return {source: kept.keep(keys[source], path) for source, path in made.items() if path.is_file()}
 
     def _folder(self, prefix: Path) -> Path:
@@ -108,13 +115,14 @@ class EnvironmentPython:
         """Check the model as its image will check itself, in a process of its own.
 
         Raises:
-            ServiceError: `program-failed`, the process did not even end.
+            InputError: `model-stopped`, it used more than it may.
+            ServiceError: `program-failed`, the process did not come to its end.
         """
         output = scratch / "modules.json"
         kept = self._folder(prefix)
         arguments = (str(library), str(model), example or "", str(output), str(kept), image_prefix)
-        self._run(prefix, "loaded_modules.py", arguments, scratch)
-        found = json.loads(output.read_bytes())
+        self._run(prefix, "loaded_modules.py", arguments, scratch, readable=(library, model, kept))
+        found = json.loads(read_result(output))
         return Rehearsal(modules=frozenset(found["modules"]), error=found["error"], check=found["check"])
 
     def _cache_tag(self, prefix: Path) -> str:
@@ -123,29 +131,32 @@ class EnvironmentPython:
             raise ServiceError("program-failed", f"there is no Python in the environment `{prefix}`")
         return "cpython-" + names[0].removeprefix("python").replace(".", "")
 
-    def _run(self, prefix: Path, script: str, arguments: Sequence[str], scratch: Path, stdin: str = "") -> None:
+    def _run(
+        self,
+        prefix: Path,
+        script: str,
+        arguments: Sequence[str],
+        scratch: Path,
+        *,
+        flags: Sequence[str] = (),
+        readable: Sequence[Path] = (),
+        text: str = "",
+    ) -> None:
         resource = files("mlflow_dbimage.backends.environment_scripts") / script
         with as_file(resource) as path:
             # Not -I, which would have it ignore the hash seed too: sets in byte code are in the order of hashes
             # before Python 3.11. The environment below has no other variable of Python's.
-            command = [str(prefix / "bin" / "python"), "-s", "-B", str(path), *arguments]
-            try:
-                done = subprocess.run(
-                    command,
-                    input=stdin,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    cwd=scratch,
-                    env=_environment(prefix, scratch),
-                    timeout=_TIME_LIMIT,
-                    check=False,
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise ServiceError("program-failed", f"the environment's Python failed: {error}") from error
-        if done.returncode != 0:
-            tail = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise ServiceError("program-failed", f"the environment's Python ended with {done.returncode}: {tail}")
+            command = [str(prefix / "bin" / "python"), "-s", "-B", *flags, str(path), *arguments]
+            ended = self._sandbox.run(
+                command,
+                scratch=scratch,
+                environment=_environment(prefix, scratch),
+                readable=(prefix, path, *readable),
+                text=text,
+            )
+        if ended.code != 0:
+            tail = "\n".join(ended.errors.strip().splitlines()[-5:])
+            raise ServiceError("program-failed", f"the environment's Python ended with {ended.code}: {tail}")
 
 
 def _environment(prefix: Path, scratch: Path) -> dict[str, str]:

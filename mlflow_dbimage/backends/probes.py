@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
+from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.image_location import ImageLocation
@@ -120,6 +121,11 @@ class MachineProbes:
             reason = " ".join(done.errors.split())[:300]
             raise ServiceError("index-failed", f"{name} gives no packages: {reason}")
         return f"{name} answers"
+
+    def sandbox(self) -> str:
+        """Tell how code of models is kept apart from this machine."""
+        sandbox = Sandbox.find(Limits(), required=True)
+        return f"code of models runs in a sandbox, by {sandbox.confinement}"
 
     def free_space(self, folder: Path) -> int:
         """Return the free bytes where a folder is, or would be made."""

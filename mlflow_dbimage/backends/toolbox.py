@@ -13,6 +13,7 @@ from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
 from mlflow_dbimage.backends.pip import UvResolver
+from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_pipeline import BaseTools
@@ -96,7 +97,7 @@ class Toolbox:
         return EnvironmentMakers(
             installer=LockInstaller(solver=self.solver, access=self._access()),
             packer=CondaPack(),
-            python=EnvironmentPython(self.cache.directory("bytecode")),
+            python=EnvironmentPython(self.cache.directory("bytecode"), self.sandbox),
             cache=self.cache,
         )
 
@@ -114,6 +115,19 @@ class Toolbox:
     def engine(self) -> DockerEngine | None:
         """The Docker engine, if one answers."""
         return DockerEngine.find()
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """Where code of models runs."""
+        memory = self._settings.model_memory
+        return Sandbox.find(
+            Limits(
+                seconds=self._settings.model_seconds,
+                memory=None if memory is None else memory * 10**6,
+                disk=self._settings.model_disk * 10**6,
+            ),
+            required=self._settings.sandbox == "required",
+        )
 
     @cached_property
     def solver(self) -> Solver:

@@ -45,6 +45,9 @@ class FakeProbes:
     def index(self, url):
         return self._answer("index", url)
 
+    def sandbox(self):
+        return self._answer("sandbox")
+
     def free_space(self, folder):
         self._answer("disk", folder)
         return self.free

@@ -17,6 +17,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "postgresql": {"initdb": "postgresql"},
     "peers": {"skopeo": "skopeo", "umoci": "umoci"},
     "redis": {"redis-server": "redis-server"},
+    "sandbox": {"bwrap": "bubblewrap"},
     "registry": {"docker-registry": "docker-registry", "htpasswd": "apache2-utils"},
 }
 _NEEDS_ROOT = ("engine", "root")

@@ -19,6 +19,7 @@ from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.verification import judge
+from sandboxes import SANDBOX
 from scoring_roots import scoring_root
 from services.interpreters import interpreters
 from toy_wheels import make_wheel
@@ -53,7 +54,7 @@ def prefix(tmp_path: Path) -> Path:
 
 
 def compiled(prefix: Path, kept: Path, *sources: str) -> dict[str, bytes]:
-    made = EnvironmentPython(kept).compile(prefix, IMAGE_PREFIX, sources or [f"lib/{MINOR}/module.py"])
+    made = EnvironmentPython(kept, SANDBOX).compile(prefix, IMAGE_PREFIX, sources or [f"lib/{MINOR}/module.py"])
     return {path: place.read_bytes() for path, place in made.items()}
 
 
@@ -140,7 +141,7 @@ def rehearsed(prefix: Path, kept: Path, tmp_path: Path, body: str):
     (library / "rehearsal.py").write_text(f"def rehearse(model, example):\n{lines}")
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    return EnvironmentPython(kept).rehearse(
+    return EnvironmentPython(kept, SANDBOX).rehearse(
         prefix, IMAGE_PREFIX, tmp_path / "library", tmp_path, example=None, scratch=scratch
     )
 

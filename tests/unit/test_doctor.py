@@ -43,6 +43,7 @@ def test_a_machine_that_has_everything(settings):
         "mlflow",
         "uv",
         "disk",
+        "sandbox",
         "engine",
         "registry",
         "channel",

@@ -1,0 +1,296 @@
+"""Runs code that came with models, where it can harm nothing: no network, one folder to write to, and limits.
+
+How far this machine can do that is its `confinement`: by bubblewrap; by the same namespaces of the kernel, made
+by `sandbox_launcher`; or, where the kernel lets us make none (many containers do not), by limits alone. What
+each keeps out is in docs/security.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import marshal
+import os
+import select
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from mlflow_dbimage.backends import sandbox_launcher, sandbox_usage
+from mlflow_dbimage.backends.sandbox_view import View
+from mlflow_dbimage.errors import InputError, ServiceError
+
+Confinement = Literal["bubblewrap", "namespaces", "limits"]
+
+_LOOK_EVERY = 0.05
+_MOST_PROCESSES = 1024
+_TAIL = 64 * 1024
+_MOST_RESULT = 64 * 2**20
+_BUBBLEWRAP = (
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--die-with-parent",
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a program may use, with all that it starts."""
+
+    seconds: float = 900.0
+    memory: int | None = None
+    """In bytes; None for three quarters of the machine's."""
+    disk: int = 10 * 2**30
+    """In bytes, in the folders that it may write to."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The limit of memory as a number."""
+        return self.memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended."""
+
+    code: int
+    """As shells tell it."""
+    errors: str
+    """The end of what it wrote to its standard error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A way of running programs."""
+
+    confinement: Confinement
+    limits: Limits = Limits()
+    readable: tuple[Path, ...] = ()
+    """What every program may read, besides the system's own programs and what each is given."""
+
+    @classmethod
+    def find(cls, limits: Limits, *, required: bool = False) -> Sandbox:
+        """Return the strongest sandbox that works here.
+
+        Raises:
+            ServiceError: `no-sandbox`, one is required and there is none.
+        """
+        confinement, missing = reasons()
+        if required and confinement == "limits":
+            raise ServiceError(
+                "no-sandbox",
+                "this machine allows no sandbox for the code of models:\n  " + "\n  ".join(missing),
+                hint="install bubblewrap, allow user namespaces, or let `sandbox` be `auto`",
+            )
+        return cls(confinement=confinement, limits=limits)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        scratch: Path,
+        environment: Mapping[str, str],
+        readable: Sequence[Path] = (),
+        writable: Sequence[Path] = (),
+        text: str = "",
+        network: bool = False,
+    ) -> Ended:
+        """Run a program to its end, in its scratch folder.
+
+        Args:
+            command: The program, by its absolute path, and its arguments.
+            scratch: A folder of its own; nobody else may use it meanwhile.
+            environment: All its variables.
+            readable: Folders and files that it may read.
+            writable: Further folders that it may write to.
+            text: Its standard input.
+            network: Whether it may use the network.
+
+        Raises:
+            InputError: `model-stopped`, it used more than it may.
+            ServiceError: `program-failed`, it could not be started.
+        """
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(text.encode())
+            stdin.seek(0)
+            wrapped = self._wrapped(command, View.of((*self.readable, *readable), writable, scratch), network)
+            try:
+                process = subprocess.Popen(
+                    wrapped,
+                    stdin=stdin,
+                    stdout=stderr,
+                    stderr=stderr,
+                    cwd=scratch,
+                    env=dict(environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
+            with _ended_at_last(process):
+                self._watch(process, (scratch, *writable))
+            self._check(process.pid, (scratch, *writable))
+            return Ended(code=process.returncode, errors=_tail(stderr))
+
+    def _wrapped(self, command: Sequence[str], view: View, network: bool) -> list[str]:
+        plan: dict[str, Any] = {"limits": self._limits(), "mode": "supervise"}
+        inner = list(command)
+        if self.confinement == "bubblewrap":
+            plan["mode"] = "exec"
+            shared = [] if network else ["--unshare-net"]
+            program = shutil.which("bwrap") or "bwrap"
+            inner = [program, *_BUBBLEWRAP, *shared, *view.bubblewrap_arguments(), "--", *command]
+        elif self.confinement == "namespaces":
+            plan["mode"] = "namespaces"
+            plan["network"] = network
+            plan["links"] = view.links
+            plan["binds"] = [(bind.source, bind.target, bind.writable) for bind in view.binds]
+        return [sys.executable, "-I", "-S", str(sandbox_launcher.__file__), marshal.dumps(plan).hex(), *inner]
+
+    def _limits(self) -> dict[str, int]:
+        limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": self.limits.disk}
+        threads = _threads_of_machine()
+        return limits | ({"RLIMIT_NPROC": threads + _MOST_PROCESSES} if threads else {})
+
+    def _watch(self, process: subprocess.Popen[bytes], folders: Iterable[Path]) -> None:
+        end = time.monotonic() + self.limits.seconds
+        while not _ends(process, _LOOK_EVERY):
+            self._check(process.pid, folders)
+            if time.monotonic() > end:
+                raise _stopped(f"took more than {self.limits.seconds:,.0f} s", "model_seconds")
+
+    def _check(self, process: int, folders: Iterable[Path]) -> None:
+        """Stop what uses more than it may."""
+        started = sandbox_usage.descendants(process)
+        if len(started) > _MOST_PROCESSES:
+            raise _stopped(f"started more than {_MOST_PROCESSES} processes")
+        memory = self.limits.memory_bytes
+        if sandbox_usage.memory_of(started, memory) > memory:
+            raise _stopped(f"used more than {_size(memory)} of memory", "model_memory")
+        try:
+            used = sandbox_usage.disk_of(folders, self.limits.disk)
+        except ValueError as error:
+            raise _stopped(f"left {error}") from error
+        if used > self.limits.disk:
+            raise _stopped(f"wrote more than {_size(self.limits.disk)}", "model_disk")
+        exhausted = sandbox_usage.is_exhausted(next(iter(folders)))
+        if exhausted:
+            raise _stopped(f"was running when the machine had nearly no {exhausted} left")
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for a program's end for so long; `Popen.wait` with a limit looks again only after a while."""
+    with suppress(AttributeError, OSError):  # not Linux, or an old one
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            waiter = select.poll()
+            waiter.register(descriptor, select.POLLIN)
+            waiter.poll(seconds * 1000)
+        finally:
+            os.close(descriptor)
+        return process.poll() is not None
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.returncode is not None
+
+
+def read_result(path: Path) -> bytes:
+    """Read a file that a program in a sandbox wrote: the file itself, and not one that it points at.
+
+    Raises:
+        ServiceError: `program-failed`, there is none, or it is no plain file of a sane size.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise ServiceError(
+            "program-failed", f"the environment's Python left no result: {error.strerror}"
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_RESULT:
+            raise ServiceError("program-failed", "the environment's Python left something else than its result")
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read(_MOST_RESULT)
+    finally:
+        os.close(descriptor)
+
+
+@functools.cache
+def reasons() -> tuple[Confinement, tuple[str, ...]]:
+    """Tell the strongest confinement that works here, and why each stronger one does not."""
+    missing: list[str] = []
+    for confinement in ("bubblewrap", "namespaces"):
+        reason = _reason_against(confinement)
+        if reason is None:
+            return confinement, tuple(missing)
+        missing.append(f"{confinement}: {reason}")
+    return "limits", tuple(missing)
+
+
+def _reason_against(confinement: Confinement) -> str | None:
+    """Try it, and say what stands against it."""
+    if sys.platform != "linux":
+        return "only Linux has it"
+    if confinement == "bubblewrap" and shutil.which("bwrap") is None:
+        return "`bwrap` is not installed"
+    with tempfile.TemporaryDirectory(prefix="dbimage-sandbox-") as scratch:
+        sandbox = Sandbox(confinement=confinement, limits=Limits(seconds=10))
+        try:
+            ended = sandbox.run(
+                ["/bin/sh", "-c", ":"], scratch=Path(scratch), environment={"PATH": "/usr/bin:/bin"}
+            )
+        except (InputError, ServiceError) as error:
+            return error.message
+    return None if ended.code == 0 else " ".join(ended.errors.split())[:200] or f"exit code {ended.code}"
+
+
+@contextmanager
+def _ended_at_last(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a program with all that it started, whatever happens."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            sandbox_usage.end(process.pid)
+            process.kill()
+            process.wait()
+
+
+def _stopped(reason: str, key: str | None = None) -> InputError:
+    hint = (
+        f"if that is right for this model, raise `{key}`"
+        if key
+        else "look at what the model does when it is loaded"
+    )
+    return InputError("model-stopped", f"the model's code was stopped: it {reason}", hint=hint)
+
+
+def _tail(stream: IO[bytes]) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _TAIL))
+    return stream.read(_TAIL).decode(errors="replace")
+
+
+def _threads_of_machine() -> int:
+    """Return how many threads this machine runs now: the kernel's limit is of all that a user runs."""
+    try:
+        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
