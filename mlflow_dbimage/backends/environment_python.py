@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
-from mlflow_dbimage.backends.sandbox import Sandbox, read_result
+from mlflow_dbimage.backends.sandbox import Sandbox, printable, read_result
 from mlflow_dbimage.errors import ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
 
 #: 1980-01-01T00:00:01Z in seconds: the time of every file in our layers, which byte code must state.
 _MTIME = 315532801
+#: Characters of what stopped a model that are passed on.
+_LONGEST = 500
 _PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -122,8 +124,7 @@ class EnvironmentPython:
         kept = self._folder(prefix)
         arguments = (str(library), str(model), example or "", str(output), str(kept), image_prefix)
         self._run(prefix, "loaded_modules.py", arguments, scratch, readable=(library, model, kept))
-        found = json.loads(read_result(output))
-        return Rehearsal(modules=frozenset(found["modules"]), error=found["error"], check=found["check"])
+        return _rehearsal(read_result(output))
 
     def _cache_tag(self, prefix: Path) -> str:
         names = sorted(path.name for path in (prefix / "lib").glob("python3.*"))
@@ -157,6 +158,22 @@ class EnvironmentPython:
         if ended.code != 0:
             tail = "\n".join(ended.errors.strip().splitlines()[-5:])
             raise ServiceError("program-failed", f"the environment's Python ended with {ended.code}: {tail}")
+
+
+def _rehearsal(data: bytes) -> Rehearsal:
+    """Read what a rehearsal wrote, or what the model wrote in its place."""
+    try:
+        found = json.loads(data)
+        modules, error, check = frozenset(map(str, found["modules"])), found["error"], found["check"]
+    except (ValueError, RecursionError, TypeError, LookupError) as reason:
+        raise ServiceError(
+            "program-failed", "the environment's Python left something else than its result"
+        ) from reason
+    return Rehearsal(
+        modules=modules,
+        error=None if error is None else printable(str(error), _LONGEST),
+        check=check if isinstance(check, dict) else None,
+    )
 
 
 def _environment(prefix: Path, scratch: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ class Ended:
     code: int
     """As shells tell it."""
     errors: str
-    """The end of what it wrote to its standard error."""
+    """The end of what it wrote to its standard output and error, as `printable` makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +206,11 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return process.returncode is not None
 
 
+def printable(text: str, most: int) -> str:
+    """Return a text that came from a sandbox, cut off, without what would command a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text[:most])
+
+
 def read_result(path: Path) -> bytes:
     """Read a file that a program in a sandbox wrote: the file itself, and not one that it points at.
 
@@ -281,7 +286,7 @@ def _stopped(reason: str, key: str | None = None) -> InputError:
 def _tail(stream: IO[bytes]) -> str:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _TAIL))
-    return stream.read(_TAIL).decode(errors="replace")
+    return printable(stream.read(_TAIL).decode(errors="replace"), _TAIL)
 
 
 def _threads_of_machine() -> int:

@@ -184,7 +184,7 @@ def test_a_rehearsal_is_the_check_that_the_image_will_make(tmp_path: Path) -> No
     library = scoring_root(tmp_path / "root", venv / "bin" / "python", model) / "lib"
     before, scratch = sorted(model.rglob("*")), tmp_path / "scratch"
     scratch.mkdir()
-    found = EnvironmentPython(tmp_path / "kept").rehearse(
+    found = EnvironmentPython(tmp_path / "kept", SANDBOX).rehearse(
         venv, IMAGE_PREFIX, library, model, example="serving_input_example.json", scratch=scratch
     )
     assert found.error is None
