@@ -6,11 +6,11 @@ inputs alone, and travels in the labels, as an `ImageRecord` does in those of a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from mlflow_dbimage.build_receipt import FORMAT, LayerRecord
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 BASE_LABEL = "dev.dbimage.base"
@@ -52,7 +52,7 @@ class BaseRecord:
     def from_labels(cls, labels: Mapping[str, str]) -> BaseRecord | None:
         """Read the record of a base, or of the base below an image; None where there is none that we can read."""
         try:
-            data = json.loads(labels[BASE_LABEL])
+            data = read_json(labels[BASE_LABEL])
             if data["format"] != FORMAT:
                 return None
             data["drift"] = tuple(data["drift"])

@@ -7,11 +7,11 @@ was sent, how long it took.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 #: Version of the record's form and of everything that decides bytes: layers, paths, normalisation.
@@ -91,7 +91,7 @@ class ImageRecord:
     def from_labels(cls, labels: Mapping[str, str]) -> ImageRecord | None:
         """Read the record of an image, or None where the image is not ours or of a newer format."""
         try:
-            data = json.loads(labels[RECORD_LABEL])
+            data = read_json(labels[RECORD_LABEL])
             if data["format"] != FORMAT:
                 return None
             data["layers"] = tuple(_layer_record(layer) for layer in data["layers"])

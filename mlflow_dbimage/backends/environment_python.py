@@ -22,6 +22,7 @@ from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
 from mlflow_dbimage.backends.sandbox import Sandbox, printable, read_result
 from mlflow_dbimage.errors import ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.documents import read_json
 
 #: 1980-01-01T00:00:01Z in seconds: the time of every file in our layers, which byte code must state.
 _MTIME = 315532801
@@ -107,7 +108,7 @@ class EnvironmentPython:
         records = sorted((prefix / "conda-meta").glob("python-[0-9]*.json"))
         if not records:
             raise ServiceError("program-failed", f"there is no Python in the environment `{prefix}`")
-        record = json.loads(records[0].read_bytes())
+        record = read_json(records[0].read_bytes())
         identity = [record["version"], record["build"], record.get("sha256") or ""]
         return self._kept / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
@@ -163,7 +164,7 @@ class EnvironmentPython:
 def _rehearsal(data: bytes) -> Rehearsal:
     """Read what a rehearsal wrote, or what the model wrote in its place."""
     try:
-        found = json.loads(data)
+        found = read_json(data)
         modules, error, check = frozenset(map(str, found["modules"])), found["error"], found["check"]
     except (ValueError, RecursionError, TypeError, LookupError) as reason:
         raise ServiceError(

@@ -7,7 +7,6 @@ Source: CycloneDX 1.6; SPDX 2.3; the purl specification, types `conda`, `deb` an
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 from packageurl import PackageURL
 
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import CONSTANT_TIME, canonical_json
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def cyclonedx(contents: Contents, tool_version: str) -> bytes:
     for component in (model, *packages):
         bom.components.add(component)
     bom.register_dependency(image, [model, *packages])
-    return canonical_json(json.loads(JsonV1Dot6(bom).output_as_string()))
+    return canonical_json(read_json(JsonV1Dot6(bom).output_as_string()))
 
 
 def spdx(contents: Contents, tool_version: str) -> bytes:
@@ -161,7 +161,7 @@ def read_packages(bill: bytes) -> tuple[Package, ...]:
         ValueError: It is no such bill.
     """
     try:
-        components = json.loads(bill)["components"]
+        components = read_json(bill)["components"]
         return tuple(_package_of(each) for each in components if each.get("purl"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a bill of materials in CycloneDX: {error}") from None

@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
 from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -54,7 +54,7 @@ class Envelope:
             ValueError: It is none.
         """
         try:
-            document = json.loads(data)
+            document = read_json(data)
             return cls(
                 payload_type=str(document["payloadType"]),
                 payload=base64.b64decode(document["payload"], validate=True),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
 from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -43,7 +43,7 @@ class ImageSignature:
             ValueError: It is no such document.
         """
         try:
-            critical = json.loads(self.payload)["critical"]
+            critical = read_json(self.payload)["critical"]
             if critical["type"] != _TYPE:
                 raise ValueError(f"a document of the type `{critical['type']}`")
             return Digest.parse(critical["image"]["docker-manifest-digest"])
@@ -101,7 +101,7 @@ def signatures_of(manifest: bytes) -> tuple[tuple[Descriptor, bytes], ...]:
         ValueError: It is no manifest of signatures.
     """
     try:
-        layers = [Descriptor.from_dict(each) for each in json.loads(manifest)["layers"]]
+        layers = [Descriptor.from_dict(each) for each in read_json(manifest)["layers"]]
         return tuple(
             (each, base64.b64decode(each.annotations[SIGNATURE_ANNOTATION], validate=True))
             for each in layers

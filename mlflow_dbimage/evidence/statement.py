@@ -5,12 +5,12 @@ Source: in-toto attestation framework, `spec/v1/statement.md`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -51,7 +51,7 @@ class Statement:
             ValueError: It is none.
         """
         try:
-            document = json.loads(data)
+            document = read_json(data)
             if document["_type"] != STATEMENT_TYPE:
                 raise ValueError(f"a statement of the type `{document['_type']}`")
             (subject,) = document["subject"]

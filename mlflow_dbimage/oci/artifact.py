@@ -6,7 +6,6 @@ Source: OCI image specification 1.1, manifest.md, "Guidelines for Artifact Usage
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 _TAG_OF_DIGEST = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
@@ -126,7 +126,7 @@ def read_referrers(index: bytes) -> tuple[Referrer, ...]:
         ValueError: It is no such list.
     """
     try:
-        entries = json.loads(index)["manifests"]
+        entries = read_json(index)["manifests"]
         described = [(Descriptor.from_dict(entry), entry.get("artifactType")) for entry in entries]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a list of referrers: {error}") from None
@@ -162,7 +162,7 @@ def contents_of(manifest: bytes) -> tuple[Descriptor, ...]:
         ValueError: It is no manifest.
     """
     try:
-        layers = [Descriptor.from_dict(each) for each in json.loads(manifest)["layers"]]
+        layers = [Descriptor.from_dict(each) for each in read_json(manifest)["layers"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a manifest: {error}") from None
     return tuple(each for each in layers if each.media_type != EMPTY_DESCRIPTOR.media_type)

@@ -11,7 +11,6 @@ Sources: docker/cli `cli/config/configfile`, containers-auth.json(5), docker-cre
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import subprocess
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from mlflow_dbimage.oci.documents import read_json
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _HUB_HOSTS = frozenset({"index.docker.io", "docker.io", "registry-1.docker.io"})
@@ -74,7 +75,7 @@ class Helpers:
     def _asked(self, program: str, key: str) -> Credentials | None:
         try:
             output = _output_of_helper(program, key)
-            answer = json.loads(output) if output is not None else {}
+            answer = read_json(output) if output is not None else {}
             username, secret = answer.get("Username"), answer.get("Secret")
         except (OSError, subprocess.SubprocessError, ValueError, AttributeError) as error:
             self.remark(f"`{program}` {_REMARKS.get(type(error), 'gives no answer that can be understood')}")
@@ -165,7 +166,7 @@ def _from_file(path: Path, host: str, repository: str, helpers: Helpers) -> Cred
 
 def _document(path: Path, helpers: Helpers) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

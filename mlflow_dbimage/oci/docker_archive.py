@@ -8,7 +8,6 @@ layer is read from its place in the archive, and verified as it is.
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -33,6 +32,7 @@ from mlflow_dbimage.oci.descriptor import (
     Descriptor,
 )
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer, canonical_json, read_image
 from mlflow_dbimage.oci.layout import LAYOUT_MARKER, REF_NAME
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, Writer, file_entry, sorted_with_parents, write_tar
@@ -124,8 +124,8 @@ def _stated_manifest(archive: tarfile.TarFile, config: bytes, members: Sequence[
     """Find the manifest that the archive itself has for a config: then the image keeps its digest."""
     if "index.json" not in archive.getnames():
         return None
-    for manifest in _manifests(archive, json.loads(read_document(archive, "index.json")), nested=True):
-        document = json.loads(manifest)
+    for manifest in _manifests(archive, read_json(read_document(archive, "index.json")), nested=True):
+        document = read_json(manifest)
         if document.get("mediaType", OCI_MANIFEST) != OCI_MANIFEST:
             continue
         sizes = [Descriptor.from_dict(each).size for each in document["layers"]]
@@ -149,11 +149,11 @@ def _manifests(archive: tarfile.TarFile, index: Mapping[str, Any], *, nested: bo
         if descriptor.media_type not in INDEX_TYPES:
             yield data
         elif nested:
-            yield from _manifests(archive, json.loads(data), nested=False)
+            yield from _manifests(archive, read_json(data), nested=False)
 
 
 def _made_manifest(archive: tarfile.TarFile, config: bytes, members: Sequence[tarfile.TarInfo]) -> bytes:
-    diff_ids = [Digest.parse(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+    diff_ids = [Digest.parse(each) for each in read_json(config)["rootfs"]["diff_ids"]]
     if len(diff_ids) != len(members):
         raise ValueError(f"it has {len(members)} layers, and its config {len(diff_ids)}")
     layers = [_described(archive, member, diff_id) for member, diff_id in zip(members, diff_ids, strict=True)]
@@ -179,7 +179,7 @@ def _described(archive: tarfile.TarFile, member: tarfile.TarInfo, diff_id: Diges
 
 
 def _images(archive: tarfile.TarFile) -> list[dict[str, Any]]:
-    images = json.loads(read_document(archive, "manifest.json"))
+    images = read_json(read_document(archive, "manifest.json"))
     if not isinstance(images, list):
         raise ValueError("its `manifest.json` is no list")
     return images

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
+from mlflow_dbimage.oci.documents import read_json
+
 from .descriptor import (
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_TAR,
@@ -70,12 +72,12 @@ class Image:
     @property
     def config_descriptor(self) -> Descriptor:
         """How the manifest points to the config; its digest is the image's ID in a Docker engine."""
-        return Descriptor.from_dict(json.loads(self.manifest)["config"])
+        return Descriptor.from_dict(read_json(self.manifest)["config"])
 
     @property
     def platform(self) -> Platform:
         """The platform that the config states."""
-        config = json.loads(self.config)
+        config = read_json(self.config)
         return Platform(config["os"], config["architecture"], config.get("variant"))
 
     @property
@@ -101,16 +103,16 @@ class Image:
     @property
     def steps(self) -> tuple[str, ...]:
         """What its builders say that they did, a text each."""
-        lines = json.loads(self.config).get("history") or ()
+        lines = read_json(self.config).get("history") or ()
         return tuple(str(line.get("created_by") or "") for line in lines)
 
     @property
     def annotations(self) -> Mapping[str, str]:
         """The annotations of the manifest."""
-        return dict(json.loads(self.manifest).get("annotations") or {})
+        return dict(read_json(self.manifest).get("annotations") or {})
 
     def _run_config(self) -> dict[str, Any]:
-        return json.loads(self.config).get("config") or {}
+        return read_json(self.config).get("config") or {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +159,8 @@ def read_image(
         ValueError: The two do not fit, or a property is malformed.
         KeyError: A property is missing.
     """
-    descriptors = [Descriptor.from_dict(each) for each in json.loads(manifest)["layers"]]
-    diff_ids = [Digest.parse(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+    descriptors = [Descriptor.from_dict(each) for each in read_json(manifest)["layers"]]
+    diff_ids = [Digest.parse(each) for each in read_json(config)["rootfs"]["diff_ids"]]
     if len(descriptors) != len(diff_ids):
         raise ValueError(f"the manifest has {len(descriptors)} layers, the config {len(diff_ids)} diff IDs")
     layers = tuple(
@@ -184,7 +186,7 @@ def append(
     Raises:
         ValueError: The base's history does not fit its layers.
     """
-    config = json.loads(base.config)
+    config = read_json(base.config)
     config["created"] = CONSTANT_TIME
     config["config"] = _merged_run_config(config.get("config") or {}, run)
     config["rootfs"] = {
@@ -219,7 +221,7 @@ def additions_of(image: Image, base_layers: int) -> tuple[Addition, ...]:
     Raises:
         ValueError: The image has fewer layers, or its history does not describe them.
     """
-    history = [line for line in json.loads(image.config).get("history") or () if not line.get("empty_layer")]
+    history = [line for line in read_json(image.config).get("history") or () if not line.get("empty_layer")]
     if len(image.layers) < base_layers or len(history) != len(image.layers):
         raise ValueError(f"{len(image.layers)} layers, {base_layers} of the base, {len(history)} lines of history")
     return tuple(

@@ -7,7 +7,6 @@ younger than an hour: a writer makes blobs young when it begins to rely on them,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from mlflow_dbimage.oci.descriptor import (
     Platform,
 )
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, canonical_json, read_image
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -85,7 +85,7 @@ class Layout:
                 manifest, media_type = self._blobs.read(chosen.digest), chosen.media_type
             if media_type not in MANIFEST_TYPES:
                 raise InputError("base-invalid", f"`{place}` is no image but `{media_type}`")
-            config = self._blobs.read(Digest.parse(json.loads(manifest)["config"]["digest"]))
+            config = self._blobs.read(Digest.parse(read_json(manifest)["config"]["digest"]))
             image = read_image(manifest, media_type, config, lambda each: partial(self._blobs.open, each))
             return replace(image, index=index)
 
@@ -165,7 +165,7 @@ class Layout:
         if entry.media_type not in INDEX_TYPES | MANIFEST_TYPES or not self._blobs.has(entry.digest):
             return  # some layouts hold only one platform's image of an index
         with _must_be_readable(f"oci:{self.path}@{entry.digest}"):
-            document = json.loads(self._blobs.read(entry.digest))
+            document = read_json(self._blobs.read(entry.digest))
             for child in document.get("manifests") or ():
                 yield from self._reached(Descriptor.from_dict(child))
             for blob in (*(document.get("layers") or ()), document.get("config")):
@@ -199,7 +199,7 @@ class Layout:
     def _index(self) -> dict[str, Any]:
         try:
             with _must_be_readable(f"oci:{self.path}"):
-                document: dict[str, Any] = json.loads((self.path / "index.json").read_bytes())
+                document: dict[str, Any] = read_json((self.path / "index.json").read_bytes())
                 for entry in document["manifests"]:
                     Descriptor.from_dict(entry)
                 return document
@@ -238,7 +238,7 @@ def chosen_of_index(index: bytes, platform: Platform | None, place: str) -> Desc
         InputError: `base-platform`, it has none; says what it has. `base-invalid`, it cannot be read.
     """
     with _must_be_readable(place):
-        described = [Descriptor.from_dict(each) for each in json.loads(index)["manifests"]]
+        described = [Descriptor.from_dict(each) for each in read_json(index)["manifests"]]
     images = [each for each in described if each.platform is None or each.platform.os != "unknown"]
     fitting = [
         each
@@ -264,7 +264,7 @@ def _must_be_readable(place: str) -> Iterator[None]:
 
 def _media_type(document: bytes) -> str:
     """Tell what a document is. The property is optional in OCI's; what it holds says it as well."""
-    content = json.loads(document)
+    content = read_json(document)
     return str(content.get("mediaType") or (OCI_INDEX if "manifests" in content else OCI_MANIFEST))
 
 

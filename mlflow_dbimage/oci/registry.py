@@ -6,7 +6,6 @@ Source: OCI distribution specification 1.1.
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from mlflow_dbimage.oci.descriptor import (
     Platform,
 )
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer, read_image
 from mlflow_dbimage.oci.layout import chosen_of_index
 from mlflow_dbimage.oci.parallel import in_parallel
@@ -141,7 +141,7 @@ class Repository:
         if descriptor.media_type not in MANIFEST_TYPES:
             raise InputError("base-invalid", f"`{place}` is no image but `{descriptor.media_type}`")
         try:
-            config = self._fetch(Descriptor.from_dict(json.loads(manifest)["config"]))
+            config = self._fetch(Descriptor.from_dict(read_json(manifest)["config"]))
             image = read_image(manifest, descriptor.media_type, config, self._opener)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError("base-invalid", f"`{place}` is no image that we can read: {error}") from error

@@ -5,7 +5,6 @@ Source: distribution's `spec/auth/token.md` and `oauth.md`; RFC 9110, 11 for cha
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from urllib.parse import urlencode
 
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.oci.credentials import Credentials
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.registry_errors import RegistryErrors
 
 _CLIENT = "mlflow-dbimage"
@@ -163,7 +163,7 @@ class Authorizer:
             origin = None if credentials is None else credentials.origin
             raise self._errors.denied("to give a token", status, data, origin)
         try:
-            answer = json.loads(data)
+            answer = read_json(data)
             token = str(answer.get("token") or answer["access_token"])
             seconds = float(answer.get("expires_in") or _DEFAULT_SECONDS)
         except (ValueError, KeyError, TypeError, AttributeError):

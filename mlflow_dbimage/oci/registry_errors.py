@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import SSLError
 
 from mlflow_dbimage.errors import ServiceError
+from mlflow_dbimage.oci.documents import read_json
 
 _QUERY = re.compile(r"\?\S*")
 _USER = re.compile(r"//[^/@\s]*@")
@@ -109,7 +109,7 @@ class RegistryErrors:
     def _words(self, said: bytes) -> str:
         """Give the registry's own words (OCI distribution specification 1.1, "Error Codes")."""
         try:
-            errors = json.loads(said)["errors"]
+            errors = read_json(said)["errors"]
             words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors[:_SHOWN_ERRORS])
         except (ValueError, KeyError, TypeError, AttributeError):
             return ""

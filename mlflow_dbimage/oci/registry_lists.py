@@ -5,9 +5,9 @@ Source: OCI distribution specification 1.1, "Listing Tags"; distribution's `_cat
 
 from __future__ import annotations
 
-import json
 import re
 
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.registry_auth import Access
 from mlflow_dbimage.oci.registry_transport import Call, Transport
 
@@ -46,7 +46,7 @@ def listed(
         if answer.status != 200:
             return None
         try:
-            found += [str(name) for name in json.loads(answer.data)[key] or ()]
+            found += [str(name) for name in read_json(answer.data)[key] or ()]
         except (ValueError, KeyError, TypeError):
             raise transport.errors.failure(f"answered `{place}` with what is no list") from None
         link = _NEXT.search(answer.headers.get("Link", ""))

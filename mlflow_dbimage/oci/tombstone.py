@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from mlflow_dbimage.oci.artifact import Artifact
+from mlflow_dbimage.oci.documents import read_json
 
 _TYPE = "application/vnd.dbimage.tombstone.v1"
 
@@ -12,7 +11,7 @@ _TYPE = "application/vnd.dbimage.tombstone.v1"
 def is_tombstone(manifest: bytes) -> bool:
     """Whether a manifest is what a deleted tag was moved to."""
     try:
-        return bool(json.loads(manifest).get("artifactType") == _TYPE)
+        return bool(read_json(manifest).get("artifactType") == _TYPE)
     except (ValueError, AttributeError):
         return False
 

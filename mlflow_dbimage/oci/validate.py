@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from mlflow_dbimage.oci.descriptor import (
     Descriptor,
 )
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer
 from mlflow_dbimage.oci.tar import MTIME
 from mlflow_dbimage.oci.verified import DigestingStream
@@ -43,7 +43,7 @@ def problems(image: Image, *, from_layer: int = 0) -> tuple[str, ...]:
             with all parents, of one time, without set-user bits. Layers below may be elsewhere.
     """
     try:
-        manifest, config = json.loads(image.manifest), json.loads(image.config)
+        manifest, config = read_json(image.manifest), read_json(image.config)
         found = [*_manifest_problems(manifest, image), *_config_problems(config, image)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return (f"manifest or config cannot be read: {type(error).__name__}: {error}",)

@@ -7,13 +7,13 @@ could be read as anything but a name is refused.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci.documents import read_json
 
 Kind = Literal["version-created", "alias-set", "tag-set"]
 
@@ -157,7 +157,7 @@ _OF_MLFLOW: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Event]] = {
 
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
-        payload = json.loads(body)
+        payload = read_json(body)
     except (ValueError, RecursionError) as error:
         raise _invalid("it is not JSON") from error
     if not isinstance(payload, Mapping):
