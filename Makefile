@@ -4,7 +4,7 @@
 #     make install PYTHON=python3.12            another Python than the newest at hand
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench fuzz clean
 
 PYTHON ?= $(shell scripts/find_python)
 READY := .venv/.ready
@@ -12,7 +12,7 @@ READY := .venv/.ready
 PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 
 help:
-	@echo "make install | demo | test | lint | bench | clean"
+	@echo "make install | demo | test | lint | bench | fuzz | clean"
 
 install: $(READY)
 
@@ -33,6 +33,12 @@ lint: $(READY)
 bench: $(READY)
 	@scripts/system_packages mmdebstrap
 	@.venv/bin/python -m scripts.bench
+
+# TIME=60 for a minute; with the group `fuzz` installed, ARGS=--coverage.
+TIME ?= 3600
+
+fuzz: $(READY)
+	@.venv/bin/python -W error -m scripts.fuzz --seconds $(TIME) $(ARGS)
 
 clean:
 	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

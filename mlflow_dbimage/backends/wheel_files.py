@@ -7,10 +7,13 @@ installing.
 from __future__ import annotations
 
 import base64
+import configparser
+import errno
 import hashlib
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.parser import HeaderParser
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import installer
 from installer.destinations import WheelDestination
 from installer.exceptions import InstallerError
-from installer.records import Hash, RecordEntry, parse_record_file
+from installer.records import Hash, InvalidRecordEntry, RecordEntry, parse_record_file
 from installer.scripts import Script
 from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
@@ -53,6 +56,27 @@ def schemes(python_minor: str, distribution: str) -> dict[str, str]:
         "data": "",
         "headers": f"include/site/python{python_minor}/{distribution}",
     }
+
+
+#: Bytes of one file about a wheel: the longest RECORD that we know of has 4 MB.
+_LARGEST_METADATA = 64 * 2**20
+#: Bytes that a wheel unpacks to: the largest that we know of has 5 GB.
+_LARGEST_WHEEL = 64 * 2**30
+
+#: What reading a wheel raises that is none.
+_INVALID = (
+    AssertionError,  # installer's, of an entry point of no known form
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    InstallerError,
+    InvalidRecordEntry,
+    configparser.Error,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,  # it is encrypted
+    ValueError,
+)
 
 
 def read_contents(wheel: Path, python_minor: str) -> WheelContents:
@@ -211,10 +235,31 @@ def _opened(wheel: Path) -> Iterator[tuple[WheelFile, dict[tuple[str, str], str]
             # Byte code in a wheel is left out: its source is compiled against its path in the image.
             warnings.filterwarnings("ignore", message="Skip installing", category=RuntimeWarning)
             _check_names(wheel.name, archive.namelist())
+            _check_sizes(wheel.name, archive.infolist())
             source = WheelFile(archive)
             yield source, _record_hashes(source)
-    except (zipfile.BadZipFile, InstallerError, KeyError, UnicodeDecodeError, ValueError) as error:
-        raise InputError("model-unsafe", f"`{wheel.name}` is not a valid wheel: {error}") from error
+    except _INVALID as error:
+        raise _invalid(wheel, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of the disk; else an offset in the archive that is none
+            raise
+        raise _invalid(wheel, error) from error
+
+
+def _invalid(wheel: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return InputError("model-unsafe", f"`{wheel.name}` is not a valid wheel: {reason}")
+
+
+def _check_sizes(wheel: str, members: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse what would fill memory or disk, before any of it is read; zipfile gives no more than is stated."""
+    total = 0
+    for member in members:
+        total += member.file_size
+        if ".dist-info/" in member.filename and member.file_size > _LARGEST_METADATA:
+            raise InputError("model-unsafe", f"`{wheel}` has {member.file_size:,} bytes in {member.filename!r}")
+    if total > _LARGEST_WHEEL:
+        raise InputError("model-unsafe", f"`{wheel}` would unpack to {total:,} bytes")
 
 
 def _check_names(wheel: str, names: Iterable[str]) -> None:

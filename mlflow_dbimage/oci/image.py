@@ -160,14 +160,32 @@ def read_image(
         KeyError: A property is missing.
     """
     descriptors = [Descriptor.from_dict(each) for each in read_json(manifest)["layers"]]
-    diff_ids = [Digest.parse(each) for each in read_json(config)["rootfs"]["diff_ids"]]
+    document = read_json(config)
+    diff_ids = [Digest.parse(each) for each in document["rootfs"]["diff_ids"]]
     if len(descriptors) != len(diff_ids):
         raise ValueError(f"the manifest has {len(descriptors)} layers, the config {len(diff_ids)} diff IDs")
+    _check_config(document)
     layers = tuple(
         Layer(descriptor=descriptor, diff_id=diff_id, open=opener(descriptor))
         for descriptor, diff_id in zip(descriptors, diff_ids, strict=True)
     )
     return Image(manifest=manifest, media_type=media_type, config=config, layers=layers)
+
+
+def _check_config(document: Mapping[str, Any]) -> None:
+    """Refuse a config whose properties, as far as we read them, are of other kinds than the specification says."""
+    run = document.get("config") or {}
+    expected = (
+        *(("architecture", document.get("architecture"), str), ("os", document.get("os"), str)),
+        *(("variant", document.get("variant") or "", str), ("history", document.get("history") or [], list)),
+        *(("config", run, dict), ("Labels", run.get("Labels") or {}, dict), ("User", run.get("User") or "", str)),
+        *(("Env", run.get("Env") or [], list), ("Entrypoint", run.get("Entrypoint") or [], list)),
+    )
+    wrong = [name for name, value, kind in expected if not isinstance(value, kind)]
+    wrong += ["Env" for each in run.get("Env") or () if not isinstance(each, str)]
+    wrong += ["history" for each in document.get("history") or () if not isinstance(each, dict)]
+    if wrong:
+        raise ValueError(f"its config has a malformed {' and '.join(dict.fromkeys(wrong))}")
 
 
 def append(
