@@ -120,3 +120,14 @@ def test_links_between_documents_lead_somewhere():
     for path in DOCS.rglob("*.md"):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
             assert (path.parent / link).exists(), f"{path}: {link}"
+
+
+def test_every_test_that_shows_something_of_security_exists():
+    tests = {
+        name
+        for path in Path(__file__).parent.rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+    named = set(re.findall(r"`(test_\w+)`", document("security.md")))
+    assert named
+    assert named <= tests

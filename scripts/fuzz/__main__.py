@@ -1,8 +1,8 @@
 """Fuzz readers: `python -m scripts.fuzz [--seconds N] [TARGET...]`; again: `python -m scripts.fuzz TARGET FILE`.
 
-Seeds are changed at random, byte by byte and token by token; with `--coverage` and the group `fuzz` atheris does it,
-and prefers what reaches new code. What crashes a reader is written to `.cache/fuzz/`, with the command that does it
-again, and belongs into `tests/unit/test_fuzzed.py` once it is mended.
+Seeds are changed at random, byte by byte and token by token; with `--coverage` and the group `fuzz` atheris
+does it, and prefers what reaches new code. What crashes a reader is written to `.cache/fuzz/`, with the command
+that does it again, and belongs into `tests/unit/test_fuzzed.py` once it is mended.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from mlflow_dbimage.backends.index_credentials import IndexCredentials
 from mlflow_dbimage.backends.wheel_files import install_wheel, read_contents
 from mlflow_dbimage.backends.wheel_repack import repack
 from mlflow_dbimage.backends.wheels import WheelStore
-from mlflow_dbimage.errors import DbimageError
+from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locking.environment_solver import IndexAccess
 from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.progress import SilentProgress
@@ -327,3 +327,17 @@ def test_a_wheel_packed_again_has_the_same_bytes_whatever_its_order_and_times(tm
     assert (tmp_path / "0-packed.whl").read_bytes() == (tmp_path / "1-packed.whl").read_bytes()
     shutil.copy(tmp_path / "0-packed.whl", tmp_path / one.name)
     assert read_contents(tmp_path / one.name, "3.11").files[0].path == f"{SITE}/a.py"
+
+
+@pytest.mark.parametrize(
+    ("member", "size", "says"),
+    [("big-1.0.dist-info/METADATA", 2**30, "bytes in"), ("big/data.bin", 2**40, "would unpack to")],
+)
+def test_a_wheel_of_an_absurd_size_is_refused(tmp_path: Path, member: str, size: int, says: str) -> None:
+    path = make_wheel(tmp_path, "big", files={"big/data.bin": b""})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.getinfo(member).file_size = size
+        archive._didModify = True  # type: ignore[attr-defined]  # else nothing is written
+    with pytest.raises(InputError, match=says) as caught:
+        read_contents(path, "3.11")
+    assert caught.value.code == "model-unsafe"
