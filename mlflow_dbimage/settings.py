@@ -10,6 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -62,6 +63,9 @@ def _key(
 ) -> dict[str, object]:
     """Make the metadata of a field that is a key; `default` is what people read of its default."""
     return {"kind": kind, "doc": doc, "scope": scope, "default_text": default}
+
+
+_expert = partial(_key, scope=Scope.EXPERT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,47 +158,33 @@ class Settings:
         ),
     )
     compression: str = field(
-        default="gzip",
-        metadata=_key(kinds.choice("gzip", "zstd"), "how layers are compressed", scope=Scope.EXPERT),
+        default="gzip", metadata=_expert(kinds.choice("gzip", "zstd"), "how layers are compressed")
     )
     bytecode: str = field(
         default="imported",
-        metadata=_key(
+        metadata=_expert(
             kinds.choice("imported", "all", "none"),
             "which modules get byte code: those that the model imports, all, or none",
-            scope=Scope.EXPERT,
         ),
     )
     layers: int = field(
-        default=12,
-        metadata=_key(kinds.integer(1, 40), "most layers that the environment may take", scope=Scope.EXPERT),
+        default=12, metadata=_expert(kinds.integer(1, 40), "most layers that the environment may take")
     )
     sandbox: str = field(
         default="auto",
-        metadata=_key(
-            kinds.choice("auto", "required"),
-            "whether code of models runs in the best sandbox that there is, or in a real one or not at all",
-            scope=Scope.EXPERT,
+        metadata=_expert(
+            kinds.choice("auto", "required"), "the sandbox of models' code: the best there is, or a real one"
         ),
     )
     model_seconds: int = field(
-        default=900,
-        metadata=_key(
-            kinds.integer(1, 86400), "how long a model may take to load and predict once", scope=Scope.EXPERT
-        ),
+        default=900, metadata=_expert(kinds.integer(1, 86400), "seconds that a model may take to load and predict")
     )
     model_memory: int | None = field(
         default=None,
-        metadata=_key(
-            kinds.integer(1, 10**8),
-            "memory that it may use meanwhile, in MB",
-            scope=Scope.EXPERT,
-            default="three quarters of the machine's",
-        ),
+        metadata=_expert(kinds.integer(1, 10**8), "its memory meanwhile, in MB", default="three quarters"),
     )
     model_disk: int = field(
-        default=10_000,
-        metadata=_key(kinds.integer(1, 10**8), "what it may write meanwhile, in MB", scope=Scope.EXPERT),
+        default=10_000, metadata=_expert(kinds.integer(1, 10**8), "what it may write meanwhile, in MB")
     )
 
     target: ImageLocation | None = field(
