@@ -91,6 +91,8 @@ def bench(conda_channel, index: PackageIndex, tmp_path_factory: pytest.TempPathF
     (bench.folder / ".docker").mkdir()
     (bench.folder / ".docker" / "config.json").write_text(json.dumps({"auths": {}, "canary": CANARY}))
     bench.receipt("here")
+    # The lock and the wheels of the models below: without byte code none of their code runs.
+    hostile(bench, folder / "warm", "").receipt("warm", "-C", "bytecode=none")
     return bench
 
 
