@@ -20,9 +20,11 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from mlflow_dbimage.backends.archive_stream import ArchiveStream
+from mlflow_dbimage.backends.check_container import check_in_container
 from mlflow_dbimage.backends.engine_container import run_container
 from mlflow_dbimage.destinations.engine import EngineImage
 from mlflow_dbimage.errors import InputError, ServiceError, disk_errors
+from mlflow_dbimage.image_check import CheckLimits, CheckRun
 from mlflow_dbimage.image_run import Ended, How, ScoreRequest
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
@@ -176,6 +178,16 @@ class DockerEngine:
         with engine_errors(f"running `{reference}`"):
             return run_container(self._client, reference, request, _user(info), report)
 
+    def run_check(self, reference: str, limits: CheckLimits) -> CheckRun:
+        """Run the check of an image that the engine has, in a container."""
+        with engine_errors(f"checking `{reference}`"):
+            return check_in_container(self._client, reference, limits)
+
+    def identifier(self, image: Image) -> str:
+        """Return what the engine calls an image that it has."""
+        containerd = self.info().containerd_store
+        return str(image.digest if containerd else image.config_descriptor.digest)
+
     def _known_layers(self, image: Image) -> frozenset[Digest]:
         """Return the layers, from the bottom, that some image in the classic store begins with."""
         if self.info().containerd_store:
@@ -214,11 +226,7 @@ class EngineRunner:
         """Run the scoring program of an image in a container."""
         if not self._engine.has(image):
             self._engine.load(image, ())
-        return self._engine.run_score(self._reference(image), request, report)
-
-    def _reference(self, image: Image) -> str:
-        containerd = self._engine.info().containerd_store
-        return str(image.digest if containerd else image.config_descriptor.digest)
+        return self._engine.run_score(self._engine.identifier(image), request, report)
 
 
 def _common_length(ours: Sequence[str], chain: Sequence[str]) -> int:
