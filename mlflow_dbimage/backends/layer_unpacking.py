@@ -24,15 +24,21 @@ _OPAQUE = ".wh..wh..opq"
 _CHUNK = 1 << 20
 
 
-def unpack_layer(layer: Layer, root: Path) -> None:
+def unpack_layer(layer: Layer, root: Path, *, leave_out_devices: bool = False) -> None:
     """Unpack a layer over what is in a folder.
+
+    Args:
+        layer: The layer.
+        root: The folder.
+        leave_out_devices: Whether devices and pipes, which layers of operating systems have, are left out; else
+            they are refused.
 
     Raises:
         VerificationError: `digest-mismatch`, it does not have its diff ID; `image-invalid`, it has a path or a
             kind of file that it may not have.
         InputError: `base-invalid`, it is no archive.
     """
-    unpacking = _Unpacking(root)
+    unpacking = _Unpacking(root, leave_out_devices)
     with layer.open() as blob, damage_of(f"the layer {layer.descriptor.digest}"):
         stream = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
         try:
@@ -51,8 +57,9 @@ def unpack_layer(layer: Layer, root: Path) -> None:
 class _Unpacking:
     """One layer on its way into a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, leave_out_devices: bool) -> None:
         self._root = root
+        self._leave_out_devices = leave_out_devices
         self._made: set[Path] = set()
 
     def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -90,7 +97,7 @@ class _Unpacking:
             self._link(path, self._path(member.linkname))
         elif member.isfile():
             _write(archive, member, path, mode)
-        else:
+        elif not self._leave_out_devices:
             raise VerificationError("image-invalid", f"`{member.name}` in a layer is a device or a pipe")
 
     def _link(self, path: Path, source: Path) -> None:

@@ -77,14 +77,18 @@ def check_platform(wanted: Platform) -> None:
     Raises:
         MatchError: `wrong-platform`.
     """
+    obstacle = platform_obstacle(wanted)
+    if obstacle is not None:
+        raise MatchError(
+            "wrong-platform", f"{obstacle}, so it cannot run without an engine", hint="start a Docker engine"
+        )
+
+
+def platform_obstacle(wanted: Platform) -> str | None:
+    """Say that an image is for other machines than this one; None where it is not."""
     machine = platform.machine()
     here = Platform(platform.system().lower(), _ARCHITECTURES.get(machine, machine))
-    if not here.accepts(wanted):
-        raise MatchError(
-            "wrong-platform",
-            f"the image is for {wanted} and this machine is {here}, so it cannot run without an engine",
-            hint="start a Docker engine",
-        )
+    return None if here.accepts(wanted) else f"the image is for {wanted} and this machine is {here}"
 
 
 def _check_layout(record: ImageRecord) -> None:

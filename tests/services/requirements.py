@@ -14,6 +14,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "clock": {"faketime": "faketime"},
     "engine": {"dockerd": "docker.io"},
+    "namespaces": {"bwrap": "bubblewrap"},
     "postgresql": {"initdb": "postgresql"},
     "peers": {"skopeo": "skopeo", "umoci": "umoci"},
     "redis": {"redis-server": "redis-server"},
@@ -21,7 +22,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "registry": {"docker-registry": "docker-registry", "htpasswd": "apache2-utils"},
 }
 _NEEDS_ROOT = ("engine", "root")
-_NEEDS_LINUX = ("base", "channel", "engine", "root")
+_NEEDS_LINUX = ("base", "channel", "engine", "namespaces", "root")
 
 # Debian keeps daemons where users do not look.
 _POSTGRESQL = Path("/usr/lib/postgresql")
