@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.model_layers import Parents
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
-from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
+from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, append
 from mlflow_dbimage.oci.layer import as_layer, write_layer
 from mlflow_dbimage.oci.rootfs import image_of_layer
 from mlflow_dbimage.oci.tar import TarEntry, file_entry, sorted_with_parents
@@ -35,16 +38,30 @@ def score_image(directory: Path, script: str = COPY, files: Mapping[str, bytes] 
         script: The program.
         files: Further files of the upper layer.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    base = as_layer(_layer(directory, _programs()))
+    base = layer_of(directory, *_programs())
     entries = [file_entry("opt/dbimage/bin/score", script.encode(), 0o755)]
     entries += [file_entry(path, data, 0o644) for path, data in (files or {}).items()]
-    own = as_layer(_layer(directory, entries))
+    own = layer_of(directory, *entries)
     image = image_of_layer(
         base.descriptor, base.diff_id, lambda digest: (directory / digest.hex).open("rb"), LINUX
     )
     run = RunConfig(entrypoint=["/opt/dbimage/bin/score"], labels=record(base_layers=1).to_labels())
     return append(image, [Addition(layer=own, created_by="a test")], run)
+
+
+def system_base(path: Path, *programs: str) -> Path:
+    """Write a root file system with a shell, a few programs and the C library; return the tarball."""
+    release = b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Small"\n'
+    with tarfile.open(path, "w") as archive:
+        entries = {entry.path: entry for entry in (*_libraries(), *_programs(*programs))}
+        for entry in [file_entry("etc/os-release", release, 0o644), *entries.values()]:
+            member = tarfile.TarInfo(entry.path)
+            assert entry.content is not None
+            with entry.content() as stream:
+                data = stream.read()
+            member.size, member.mode = len(data), entry.mode
+            archive.addfile(member, io.BytesIO(data))
+    return path
 
 
 def record(*, base_layers: int) -> ImageRecord:
@@ -74,13 +91,22 @@ def record(*, base_layers: int) -> ImageRecord:
     )
 
 
-def _layer(directory: Path, entries: list[TarEntry]):
-    return write_layer(sorted_with_parents(entries, {}), directory, Compression.GZIP)
+def layer_of(directory: Path, *entries: TarEntry, parents: Parents | None = None) -> Layer:
+    """Write a layer as we do, its blob into a folder."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return as_layer(write_layer(sorted_with_parents(entries, parents or {}), directory, Compression.GZIP))
 
 
-def _programs() -> list[TarEntry]:
+def _libraries() -> list[TarEntry]:
+    """What programs of an environment are linked with: the parts of the C library, and those of compilers."""
+    names = ("libc", "libm", "libdl", "libpthread", "librt", "libutil", "libresolv", "libgcc_s", "libstdc++")
+    found = [path for name in names for path in Path("/lib/x86_64-linux-gnu").glob(f"{name}.so.*")]
+    return [file_entry(str(path)[1:], path.resolve(), 0o755) for path in found]
+
+
+def _programs(*more: str) -> list[TarEntry]:
     entries = {}
-    for name in PROGRAMS:
+    for name in (*PROGRAMS, *more):
         program = shutil.which(name, path="/usr/bin:/bin")
         assert program is not None
         entries[f"bin/{name}"] = Path(program).resolve()

@@ -49,7 +49,7 @@ def problems(image: Image, *, from_layer: int = 0) -> tuple[str, ...]:
         return (f"manifest or config cannot be read: {type(error).__name__}: {error}",)
     for position, layer in enumerate(image.layers):
         if position >= from_layer:
-            found += [f"layer {position}: {problem}" for problem in _layer_problems(layer)]
+            found += [f"layer {position}: {problem}" for problem in layer_problems(layer)]
     return tuple(found)
 
 
@@ -90,7 +90,8 @@ def _config_problems(config: dict[str, Any], image: Image) -> Iterator[str]:
             yield f"the history describes {described} layers of {len(diff_ids)}"
 
 
-def _layer_problems(layer: Layer) -> Iterator[str]:
+def layer_problems(layer: Layer) -> Iterator[str]:
+    """Tell all that is wrong with a layer of ours, by its bytes."""
     try:
         with layer.open() as blob, damage_of("the blob"):
             stored = DigestingStream(blob)

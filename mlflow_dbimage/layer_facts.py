@@ -1,0 +1,198 @@
+"""What a layer holds, as far as it can be wrong: a function of the layer, read once and kept under its digest."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mlflow_dbimage.build_cache import BuildCache, cache_key
+from mlflow_dbimage.model_layers import LOCK_PATH
+from mlflow_dbimage.oci import validate
+from mlflow_dbimage.oci.image import Layer
+from mlflow_dbimage.oci.layer_members import visit
+from mlflow_dbimage.packed_env import IMAGE_PREFIX
+from mlflow_dbimage.secret_patterns import secrets_in
+
+#: Raised when what is read of a layer, or what counts as wrong, changes.
+_FORMAT = 1
+_KIND = "layer-facts"
+
+_SMALL = 1 << 20
+_OURS = ("opt/dbimage/",)
+_NOT_OURS = (f"{IMAGE_PREFIX[1:]}/",)
+_BYTECODE = re.compile(r"(?:(.*)/)?__pycache__/([^/]+)\.cpython-(\d+)(?:\.opt-\d)?\.pyc")
+#: The magic number of each Python's byte code, as released (CPython, `Include/internal/pycore_magic_number.h`).
+_MAGIC = {
+    "37": 3394,
+    "38": 3413,
+    "39": 3425,
+    "310": 3439,
+    "311": 3495,
+    "312": 3531,
+    "313": 3571,
+    "314": 3627,
+}
+_HEADER = struct.Struct("<H2sIII")
+# Where the path of an interpreter is too long for the kernel, installers start the script by the shell.
+_BY_SHELL = re.compile(rb"\A#![^\n]*/sh\n'''exec' [\"']?(/[^\"'\s]+)")
+_INTERPRETER = re.compile(rb"\A#!\s*(/\S+)")
+_OTHERS_READ, _OTHERS_ENTER = 0o4, 0o5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFacts:
+    """What a layer does and holds. Paths have no slash at either end."""
+
+    problems: tuple[str, ...] = ()
+    """What breaks the rules of layers; where there is some, nothing else was looked at."""
+    closed: tuple[str, ...] = ()
+    """Files and folders that a user whom the image does not know cannot read."""
+    stale: tuple[str, ...] = ()
+    """What is wrong with byte code beside its source."""
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    """Programs that are texts, and the absolute path of what runs them."""
+    secrets: tuple[str, ...] = ()
+    """What looks like a secret, where."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Symbolic links, and where they lead."""
+    programs: tuple[str, ...] = ()
+    """Files that may be run."""
+    hidden: tuple[str, ...] = ()
+    """What whiteouts take from the layers below."""
+
+
+def facts_of(layer: Layer, cache: BuildCache, *, ours: bool) -> LayerFacts:
+    """Return the facts of a layer, from the cache or from its bytes.
+
+    Args:
+        layer: The layer.
+        cache: Where facts are kept.
+        ours: Whether it is a layer that we made; of others only links, programs and whiteouts are told.
+
+    Raises:
+        InputError: `base-invalid`, a layer that is not ours is no archive or not the one that it should be.
+        DbimageError: What opening the layer raises.
+    """
+    key = cache_key(_KIND, _FORMAT, str(layer.descriptor.digest), str(layer.diff_id), ours)
+    record = cache.record(_KIND, key)
+    if record is not None:
+        return _from_record(record)
+    found = _read(layer, ours=ours)
+    cache.put_record(_KIND, key, asdict(found))
+    return found
+
+
+def _from_record(record: Mapping[str, Any]) -> LayerFacts:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    return LayerFacts(**values)
+
+
+def _read(layer: Layer, *, ours: bool) -> LayerFacts:
+    problems = tuple(validate.layer_problems(layer)) if ours else ()
+    if problems:
+        return LayerFacts(problems=problems)
+    look = _Look(ours=ours)
+    visit(layer, look)
+    return look.facts()
+
+
+class _Look:
+    """Notes what the members of a layer say (`oci.layer_members.Visitor`)."""
+
+    def __init__(self, *, ours: bool) -> None:
+        self._ours = ours
+        self._closed: list[str] = []
+        self._stale: list[str] = []
+        self._scripts: dict[str, str] = {}
+        self._secrets: list[str] = []
+        self._links: dict[str, str] = {}
+        self._programs: list[str] = []
+        self._hidden: list[str] = []
+        self._sources: dict[str, tuple[int, int]] = {}
+        self._bytecode: dict[str, bytes] = {}
+
+    def hide(self, path: str) -> None:
+        self._hidden.append(path)
+
+    def hide_inside(self, folder: str) -> None:
+        self._hidden.append(f"{folder}/")
+
+    def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        if member.issym():
+            self._links[path] = member.linkname
+        elif (member.isreg() or member.islnk()) and member.mode & 0o111:
+            self._programs.append(path)
+        if self._ours:
+            self._look_closely(path, member, read)
+
+    def _look_closely(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        needed = _OTHERS_ENTER if member.isdir() else _OTHERS_READ
+        if not member.issym() and member.mode & needed != needed:
+            self._closed.append(path)
+        if not member.isreg():
+            return
+        if path.endswith(".py"):
+            self._sources[path] = (int(member.mtime), member.size)
+        if _BYTECODE.fullmatch(path):
+            self._bytecode[path] = read()[: _HEADER.size]
+        elif member.size <= _SMALL and member.mode & 0o111 and _folder_name(path) == "bin":
+            self._look_at_program(path, read())
+        elif member.size <= _SMALL and _is_ours(path):
+            self._secrets += [f"{kind} in `/{path}`" for kind in secrets_in(read())]
+
+    def _look_at_program(self, path: str, data: bytes) -> None:
+        match = _BY_SHELL.match(data) or _INTERPRETER.match(data)
+        if match is not None:
+            self._scripts[path] = match[1].decode(errors="replace")
+
+    def facts(self) -> LayerFacts:
+        for path, header in sorted(self._bytecode.items()):
+            fault = _fault_of(path, header, self._sources.get(_source_of(path)))
+            if fault is not None:
+                self._stale.append(fault)
+        return LayerFacts(
+            closed=tuple(self._closed),
+            stale=tuple(self._stale),
+            scripts=self._scripts,
+            secrets=tuple(self._secrets),
+            links=self._links,
+            programs=tuple(self._programs),
+            hidden=tuple(self._hidden),
+        )
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(_OURS) and (not path.startswith(_NOT_OURS) or path.startswith(LOCK_PATH[1:]))
+
+
+def _folder_name(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]
+
+
+def _source_of(bytecode: str) -> str:
+    match = _BYTECODE.fullmatch(bytecode)
+    assert match is not None, "only byte code is asked for"
+    return f"{match[1]}/{match[2]}.py" if match[1] else f"{match[2]}.py"
+
+
+def _fault_of(path: str, header: bytes, source: tuple[int, int] | None) -> str | None:
+    """Say why Python would not use byte code, or would although its source is another (PEP 552)."""
+    match = _BYTECODE.fullmatch(path)
+    assert match is not None, "only byte code is asked for"
+    if len(header) < _HEADER.size:
+        return f"`/{path}` is cut off"
+    magic, _, flags, time, size = _HEADER.unpack(header)
+    known = _MAGIC.get(match[3])
+    if known is not None and magic != known:
+        return f"`/{path}` is byte code of another Python (magic number {magic}, not {known})"
+    if flags != 0 or source is None:  # by the digest of the source, which is not for us to recompute
+        return None
+    if (time, size) != (source[0] & 0xFFFFFFFF, source[1] & 0xFFFFFFFF):
+        return f"`/{path}` was compiled from another source than the one beside it"
+    return None
