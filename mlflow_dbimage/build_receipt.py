@@ -130,6 +130,8 @@ class BuildReceipt:
     """What it did not lack, in a few words."""
     environment_reused: bool
     """Whether the environment's layers came from the cache."""
+    verification: Mapping[str, Any]
+    """The report of the verification, in its JSON form."""
     notes: tuple[str, ...]
     seconds: float
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from mlflow_dbimage import image_check
 from mlflow_dbimage.destinations.golden_bases import MARK as BASE_MARK
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
@@ -123,6 +125,16 @@ class BuildRequest:
     def sbom(self) -> str:
         """The form of the bill of materials: `cyclonedx`, `spdx` or `none`."""
         return self.settings.sbom
+
+    @property
+    def verify(self) -> image_check.Mode:
+        """How far the image is proven before it gets its name."""
+        return self.settings.verify
+
+    @property
+    def expected_output(self) -> Path | None:
+        """A file of what the model should predict for its example."""
+        return self.settings.expected_output
 
     def environment_options(self, glibc: str, kept: LockedEnv | None = None) -> EnvironmentOptions:
         """Return how to solve the environment for a base.

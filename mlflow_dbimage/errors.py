@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 #: Every stable error code and what it means; `docs/errors.md` has the same table.
 CODES: dict[str, str] = {
@@ -92,6 +92,7 @@ CODES: dict[str, str] = {
     "not-trusted": "the image does not meet a demand of the policy",
     "vulnerable": "the image has vulnerabilities of the severity that was given, or worse",
     "scoring-failed": "the image ran but did not score",
+    "not-proven": "the image did not pass its verification, so no name was moved to it",
     "contract-broken": "an image lacks what clusters of its runtime need",
 }
 
@@ -103,16 +104,20 @@ class DbimageError(Exception):
         code: A key of `CODES`.
         message: What is wrong, with which thing, and why; one line without a full stop, or several lines.
         hint: What to do next, or None.
+        details: What programs may want to know besides, by name, as JSON takes it.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, hint: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
         assert code in CODES, f"undeclared error code {code!r}"
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n\nhint: {self.hint}"

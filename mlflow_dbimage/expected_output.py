@@ -52,6 +52,15 @@ def read(path: Path) -> ExpectedOutput:
     )
 
 
+def wanted(given: Path | None, model: Path) -> ExpectedOutput | None:
+    """Read the file that somebody gave, else what the model directory brings along; None where there is neither.
+
+    Raises:
+        InputError: `bad-expected-output`.
+    """
+    return read(given) if given is not None else logged_with(model)
+
+
 def _cells(chunks: list[Chunk], name: str) -> tuple[Any, ...]:
     return tuple(cell for chunk in chunks for cell in chunk.columns.get(name, [None] * chunk.size))
 

@@ -107,8 +107,15 @@ class ModelStore(Protocol):
     def origin(self, reference: ModelReference) -> ModelOrigin:
         """Say where a pinned model's code came from, as far as it is known; never raises."""
 
-    def note_image(self, reference: ModelReference, image: str, digest: str) -> bool:
-        """Tag a pinned model version with its image, and say whether that could be done; never raises."""
+    def note_image(self, reference: ModelReference, image: str, digest: str, *, proven: bool) -> bool:
+        """Tag a pinned model version with its image, and say whether that could be done; never raises.
+
+        Args:
+            reference: The model version.
+            image: Where its image is.
+            digest: Of the image.
+            proven: Whether the model ran in it as it should.
+        """
 
 
 def parse(uri: str) -> ModelReference:

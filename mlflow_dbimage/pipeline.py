@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from mlflow_dbimage import (
     attestation,
     base_image,
     cluster_lock,
     cluster_python,
+    expected_output,
     image_evidence,
     layer_prediction,
     layout_choice,
@@ -32,13 +34,17 @@ from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMake
 from mlflow_dbimage.errors import InputError, disk_errors
 from mlflow_dbimage.evidence.signing_key import SigningKey
 from mlflow_dbimage.image_evidence import Inside
+from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.publication import Publisher
 from mlflow_dbimage.runtimes import Catalogue
+from mlflow_dbimage.verification import VerificationReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +59,17 @@ class Tools:
     destination: Destination
     signer: Callable[[], SigningKey | None]
     """Opens the key that signs; None where nothing is signed."""
+    proof: ProofTools
     progress: Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """An image, and what it is made from."""
+    """An image, what it is made from, and how it was proven."""
 
     image: Image
     record: ImageRecord
+    report: VerificationReport
 
 
 @contextmanager
@@ -101,10 +109,11 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
 
 
 def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
-    """Build the image that is asked for, write it to its destination, and name it last."""
+    """Build the image that is asked for, write it to its destination, prove it, and name it last."""
     started = time.monotonic()
     _check_name(request, tools.destination, None)
     with plan(request, tools) as planned, disk_errors():
+        expected = expected_output.wanted(request.expected_output, planned.spec.directory)
         style = _style(request, planned, tools)
         environment = _environment(request, planned, style, tools)
         layers = (
@@ -115,24 +124,29 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             *model_layers.write_model(planned.spec, style),
         )
         record = _record(planned, environment, layers, style)
-        image = model_image.assemble(planned.base, layers, record, tools.makers.cache.open_blob)
-        written = tools.destination.write(request.name, image, tools.progress)
-        _check_name(request, tools.destination, image)
-        unattached = _attach(request, planned, environment, Made(image=image, record=record), tools)
-        deployment = tools.destination.set_name(request.name, image, record)
-        tools.store.note_image(planned.reference, deployment.reference, str(image.digest))
+        image = model_image.assemble(planned.base, layers, record, _opener(request.name, layers, tools))
+
+        def ready(report: VerificationReport) -> tuple[str, ...]:
+            _check_name(request, tools.destination, image)
+            return _attach(request, planned, environment, Made(image=image, record=record, report=report), tools)
+
+        candidate = Candidate(image=image, record=record, expected=expected)
+        published = _publisher(request, tools).publish(request.name, candidate, ready)
+        reference, proven = published.deployment.reference, published.report.proven
+        tools.store.note_image(planned.reference, reference, str(image.digest), proven=proven)
         return BuildReceipt(
             name=request.name,
-            reference=deployment.reference,
+            reference=reference,
             digest=str(image.digest),
-            tags=deployment.tags,
+            tags=published.deployment.tags,
             record=record,
             image_size=sum(layer.descriptor.size for layer in image.layers),
             added_size=sum(layer.descriptor.size for layer in layers),
-            sent_size=written.sent,
-            sent=written.note,
+            sent_size=published.written.sent,
+            sent=published.written.note,
             environment_reused=environment.reused,
-            notes=(*planned.notes, *environment.notes, *unattached),
+            verification=published.report.to_dict(),
+            notes=(*planned.notes, *environment.notes, *published.notes),
             seconds=time.monotonic() - started,
         )
 
@@ -151,14 +165,15 @@ def _attach(
         in_base=planned.layout.in_base,
     )
     with tools.progress.step("attaching its contents and provenance"):
+        place = store.place or request.name
         evidence = image_evidence.evidence_of(
             made.image,
             made.record,
             inside,
             tools.store.origin(planned.reference),
-            reference=store.place or request.name,
+            reference=place,
             forms=request.sbom,
-            report=None,
+            report=None if made.report.how == "none" else made.report.to_statement(place, made.image.digest),
         )
         return attestation.attach_if_taken(evidence, store, tools.signer())
 
@@ -193,6 +208,23 @@ def _check_name(request: BuildRequest, destination: Destination, image: Image | 
 def _differs(digest: str, image: Image | None) -> bool:
     """Whether what is deployed is not the image that another build of the same model may just have named."""
     return image is None or digest not in (str(image.digest), str(image.config_descriptor.digest))
+
+
+def _opener(name: str, layers: Sequence[AddedLayer], tools: Tools) -> Callable[[Digest], BinaryIO]:
+    """Return what opens our layers: from the cache, or from the destination where they were before."""
+    cache = tools.makers.cache
+    blobs = {layer.descriptor.digest: layer.descriptor for layer in layers}
+
+    def opened(digest: Digest) -> BinaryIO:
+        if cache.blob_path(digest).is_file():
+            return cache.open_blob(digest)
+        return tools.destination.open_blob(name, blobs[digest])
+
+    return opened
+
+
+def _publisher(request: BuildRequest, tools: Tools) -> Publisher:
+    return Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
 
 
 def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyle:

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from mlflow_dbimage import base_fit, base_image, cluster_python, model_image, model_reference
+from mlflow_dbimage import (
+    base_fit,
+    base_image,
+    cluster_python,
+    expected_output,
+    model_image,
+    model_reference,
+)
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
@@ -17,12 +25,16 @@ from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
+from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation, parse_base
+from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.publication import Publication, Publisher
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
+from mlflow_dbimage.verification import VerificationReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,10 @@ class RebaseRequest:
     """What the result is to be called."""
     runtime: str | None = None
     """Key of the runtime that the base is for; None where it is for the same one as the old base."""
+    verify: Mode = "auto"
+    """How far the result is proven before it gets its name."""
+    expected_output: Path | None = None
+    """A file of what the model should predict for its example."""
 
     @classmethod
     def from_strings(
@@ -47,7 +63,14 @@ class RebaseRequest:
             UsageError: `bad-location`, `bad-name`.
         """
         check_name(new_name or name, settings)
-        return cls(name=name, base=parse_base(base), new_name=new_name or name, runtime=runtime)
+        return cls(
+            name=name,
+            base=parse_base(base),
+            new_name=new_name or name,
+            runtime=runtime,
+            verify=settings.verify,
+            expected_output=settings.expected_output,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +82,7 @@ class RebaseTools:
     bases: base_image.BaseSources
     cache: BuildCache
     destination: Destination
+    proof: ProofTools
     progress: Progress
 
 
@@ -71,6 +95,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         MatchError: `unknown-runtime`, `runtime-mismatch`.
     """
     started = time.monotonic()
+    expected = expected_output.read(request.expected_output) if request.expected_output else None
     deployed = _deployed(request.name, tools.destination)
     with disk_errors():
         image = tools.destination.image(request.name)
@@ -82,22 +107,28 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         record = _record(old, base, _runtime(request, old, tools.catalogue))
         moved = model_image.lay_on(base, layers, record)
         _must_be_free(request, tools.destination, moved)
-        written = tools.destination.write(request.new_name, moved, tools.progress)
-        _must_be_free(request, tools.destination, moved)
-        _must_be_unchanged(deployed, tools.destination)
-        deployment = tools.destination.set_name(request.new_name, moved, record)
-        _note_image(record, deployment, moved, tools.store)
+
+        def ready(report: VerificationReport) -> tuple[str, ...]:
+            _must_be_free(request, tools.destination, moved)
+            _must_be_unchanged(deployed, tools.destination)
+            return ()
+
+        publisher = Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
+        candidate = Candidate(image=moved, record=record, expected=expected)
+        published = publisher.publish(request.new_name, candidate, ready)
+        _note_image(record, published, moved, tools.store)
     return BuildReceipt(
         name=request.new_name,
-        reference=deployment.reference,
+        reference=published.deployment.reference,
         digest=str(moved.digest),
-        tags=deployment.tags,
+        tags=published.deployment.tags,
         record=record,
         image_size=sum(layer.descriptor.size for layer in moved.layers),
         added_size=sum(each.layer.descriptor.size for each in layers),
-        sent_size=written.sent,
-        sent=written.note,
+        sent_size=published.written.sent,
+        sent=published.written.note,
         environment_reused=True,
+        verification=published.report.to_dict(),
         notes=(_was_on(old, base),),
         seconds=time.monotonic() - started,
     )
@@ -185,10 +216,11 @@ def _must_be_unchanged(deployed: Deployment, destination: Destination) -> None:
 
 
 def _note_image(
-    record: ImageRecord, deployment: Deployment, image: Image, store: model_reference.ModelStore
+    record: ImageRecord, published: Publication, image: Image, store: model_reference.ModelStore
 ) -> None:
     if record.model_uri.startswith("models:/"):
-        store.note_image(model_reference.parse(record.model_uri), deployment.reference, str(image.digest))
+        model, reference = model_reference.parse(record.model_uri), published.deployment.reference
+        store.note_image(model, reference, str(image.digest), proven=published.report.proven)
 
 
 def _was_on(old: ImageRecord, base: BaseImage) -> str:

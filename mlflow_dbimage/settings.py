@@ -18,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from mlflow_dbimage import setting_kinds as kinds
+from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.oci.descriptor import Platform
 
@@ -125,6 +126,14 @@ class Settings:
     insecure: bool = field(default=False, metadata=_key(kinds.FLAG, "reach the registry by plain http"))
     ca_cert: Path | None = field(
         default=None, metadata=_key(kinds.FILE, "certificates (PEM) to trust besides the system's")
+    )
+    verify: Mode = field(
+        default="auto",
+        metadata=_key(
+            kinds.choice("auto", "engine", "static", "none"),
+            "how an image is proven before it gets its name: run in the best way there is, run by an engine,"
+            " looked at, or not at all",
+        ),
     )
     expected_output: Path | None = field(
         default=None,

@@ -74,6 +74,7 @@ class VerificationReport:
             "how": self.how,
             "outcome": self.outcome,
             "cause": self.cause,
+            "proven": self.proven,
             "checks": [
                 {"name": each.name, "outcome": each.outcome, "detail": each.detail} for each in self.checks
             ],

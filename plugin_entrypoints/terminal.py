@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_HOW = {
+    "engine": "in a container",
+    "namespace": "in its own file system, without an engine",
+    "packed": "from its own layers, on this machine's system",
+    "static": "by its files alone",
+}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -49,11 +55,46 @@ def receipt(data: Mapping[str, Any]) -> str:
             ("python", record["python"]),
             ("environment", f"{record['packages']} packages, {reused}"),
             ("size", f"{size(data['image_size'])}, of which {size(data['added_size'])} on top of the base"),
+            ("verified", _verified(data["verification"])),
             ("sent", size(data["sent_size"]) + (f" ({data['sent']})" if data["sent"] else "")),
             ("time", f"{data['seconds']:.1f} s"),
         )
     )
-    return lines + notes(data["notes"])
+    return lines + notes([*_warnings(data["verification"]), *data["notes"]])
+
+
+def proof(report: Mapping[str, Any]) -> str:
+    """Describe a verification by running from its report's JSON form: every check, and what it measured."""
+    rows = [(each["outcome"], each["name"], each["detail"]) for each in report["checks"]]
+    width = max((len(name) for _, name, _ in rows), default=0)
+    lines = [f"{outcome:8}{name.ljust(width)}  {detail}".rstrip() for outcome, name, detail in rows]
+    measured = facts(
+        (
+            ("loading", _seconds(report["load_seconds"])),
+            ("predicting", _seconds(report["predict_seconds"])),
+            ("memory", None if report["peak_memory"] is None else size(report["peak_memory"])),
+            ("loaded files", None if report["loaded_size"] is None else size(report["loaded_size"])),
+            (
+                "slowest imports",
+                ", ".join(f"{each['package']} {each['own_seconds']:.1f} s" for each in report["slow_imports"]),
+            ),
+        )
+    )
+    return "\n".join([*lines, *(["", measured] if measured else []), "", f"verified {_verified(report)}"])
+
+
+def _verified(report: Mapping[str, Any]) -> str:
+    if report["how"] == "none":
+        return "no"
+    return f"{_HOW[report['how']]}: {report['outcome']}"
+
+
+def _warnings(report: Mapping[str, Any]) -> list[str]:
+    return [f"{each['name']}: {each['detail']}" for each in report["checks"] if each["outcome"] == "warned"]
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} s"
 
 
 def base_receipt(data: Mapping[str, Any]) -> str:
@@ -191,6 +232,11 @@ def pins(compared: Sequence[Mapping[str, Any]]) -> str:
         for each in sorted(compared, key=lambda each: order.index(each["agreement"]))
     ]
     return f"\n\n{table(rows, ('package', 'asked for', 'runtime', 'agreement'))}" if rows else ""
+
+
+def image(data: Mapping[str, Any]) -> str:
+    """Say which image it is, from the JSON form of its verification."""
+    return facts((("image", data["image"]), ("digest", data["digest"])))
 
 
 def verification(data: Mapping[str, Any]) -> str:

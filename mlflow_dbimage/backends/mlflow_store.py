@@ -81,11 +81,12 @@ class MlflowStore:
             repository=without_credentials(repository) or None,
         )
 
-    def note_image(self, reference: ModelReference, image: str, digest: str) -> bool:
+    def note_image(self, reference: ModelReference, image: str, digest: str, *, proven: bool) -> bool:
         """Tag a pinned model version with its image; a registry that may not be written to is no failure."""
         if reference.kind != "registered":
             return False
-        tags = {"dbimage_image": image, "dbimage_digest": digest, "dbimage_status": "deployed"}
+        status = "proven" if proven else "deployed"
+        tags = {"dbimage_image": image, "dbimage_digest": digest, "dbimage_status": status}
         try:
             with quiet():
                 client = open_client(reference.registry)

@@ -9,9 +9,12 @@ from mlflow_dbimage.backends.base_sources import LocalBaseSources
 from mlflow_dbimage.backends.conda import RattlerConda
 from mlflow_dbimage.backends.conda_pack import CondaPack
 from mlflow_dbimage.backends.docker_engine import DockerEngine
+from mlflow_dbimage.backends.engine_check import EngineChecker
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
+from mlflow_dbimage.backends.namespace_check import NamespaceChecker
+from mlflow_dbimage.backends.packed_check import PackedChecker
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.backends.signing_keys import signing_key
@@ -29,7 +32,9 @@ from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.environment_layers import EnvironmentMakers
 from mlflow_dbimage.errors import ServiceError, UsageError
 from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.image_check import CheckLimits
 from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.image_proof import ProofTools
 from mlflow_dbimage.installed_env import LockInstaller
 from mlflow_dbimage.locking.environment_solver import IndexAccess, Solver
 from mlflow_dbimage.oci.registry import Registry
@@ -58,6 +63,7 @@ class Toolbox:
             makers=self._makers(),
             destination=self.destination(),
             signer=self.signer,
+            proof=self._proof(),
             progress=self._progress,
         )
 
@@ -69,6 +75,7 @@ class Toolbox:
             bases=self._bases(),
             cache=self.cache,
             destination=self.destination(),
+            proof=self._proof(),
             progress=self._progress,
         )
 
@@ -154,6 +161,19 @@ class Toolbox:
         if self._settings.target is None and self._settings.load == "auto" and self.engine is not None:
             return LoadedDestination(destination, self._engine_destination(self.engine, ""))
         return destination
+
+    def _proof(self) -> ProofTools:
+        scratch = self.cache.directory("work")
+        return ProofTools(
+            checkers=(
+                EngineChecker(lambda: self.engine),
+                NamespaceChecker(scratch),
+                PackedChecker(scratch),
+            ),
+            cache=self.cache,
+            limits=CheckLimits.of_machine(),
+            progress=self._progress,
+        )
 
     def _catalogue(self) -> Catalogue:
         return Catalogue.load(self._settings.runtimes_dir)

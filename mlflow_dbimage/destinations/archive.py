@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written, deployment_of
@@ -99,6 +100,16 @@ class ArchiveDestination:
     def beside(self, name: str) -> ReferrerStore | None:
         """An archive holds an image alone."""
         return None
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Refuse: to an archive every blob is missing."""
+        raise InputError("base-not-found", f"an archive does not give the layer {blob.digest}")
+
+    def hold(self, name: str, image: Image) -> None:
+        """Do nothing: nothing is written before the name is."""
+
+    def release(self, name: str, image: Image) -> None:
+        """Do nothing: nothing is written before the name is."""
 
     def delete(self, name: str) -> bool:
         """Delete the file, if it holds that deployment."""

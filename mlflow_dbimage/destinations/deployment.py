@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.oci.artifact import is_tag_of_digest
@@ -82,10 +82,19 @@ class Destination(Protocol):
         """Say which blobs would have to be sent for a deployment of that name."""
 
     def write(self, name: str, image: Image, progress: Progress) -> Written:
-        """Write an image without giving it a name."""
+        """Write an image without giving it its name."""
+
+    def hold(self, name: str, image: Image) -> None:
+        """Have a written image kept while it is proven, where what has no tag may be collected."""
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Open a layer that an earlier image of that name brought: one that is not `missing`."""
 
     def set_name(self, name: str, image: Image, record: ImageRecord) -> Deployment:
         """Give a written image its tags; the name's own moves last."""
+
+    def release(self, name: str, image: Image) -> None:
+        """Take away what keeps a written image: it has its name, or shall not have it."""
 
     def delete(self, name: str) -> bool:
         """Take the name away, and say whether there was one. Images that others may use stay."""
@@ -117,6 +126,10 @@ class TagScheme:
         if self.immutable:
             return (unique, *extra)
         return (unique, f"{prefix}{version}", *extra, self.current(name))
+
+    def unproven(self, name: str, digest: Digest) -> str:
+        """Return the tag of an image that is not proven yet."""
+        return f"{name}-verify-{digest.short}" if self.named else f"verify-{digest.short}"
 
     def current(self, name: str) -> str:
         """Return the tag that says what is deployed under a name."""

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from mlflow_dbimage.build_receipt import RECORD_LABEL, ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, TagScheme, Written
@@ -103,19 +103,15 @@ class EngineDestination:
         return {blob.digest for blob in blobs}
 
     def write(self, name: str, image: Image, progress: Progress) -> Written:
-        """Load an image under a tag that never moves."""
-        record = ImageRecord.from_labels(image.labels)
-        assert record is not None, "only images that we made are written"
-        unique = self._scheme.tags(name, record, image.digest)[0]
+        """Load an image under a tag for now: without one the engine may drop it."""
         with progress.step("loading into the Docker engine"):
-            sent = self._engine.load(image, (f"{self._prefix}{name}:{unique}",))
+            sent = self._engine.load(image, (self._unproven(name, image),))
         return Written(sent=sent)
 
     def set_name(self, name: str, image: Image, record: ImageRecord) -> Deployment:
         """Tag the loaded image, the name's own tag last."""
-        unique, *others = self._scheme.tags(name, record, image.digest)
-        for tag in others:
-            self._engine.tag(f"{self._prefix}{name}:{unique}", f"{self._prefix}{name}:{tag}")
+        for tag in self._scheme.tags(name, record, image.digest):
+            self._engine.tag(self._unproven(name, image), f"{self._prefix}{name}:{tag}")
         deployment = self.deployment(name)
         assert deployment is not None, "it was tagged just now"
         return deployment
@@ -124,12 +120,26 @@ class EngineDestination:
         """An engine keeps nothing beside its images."""
         return None
 
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Refuse: to an engine every blob is missing."""
+        raise InputError("base-not-found", f"a Docker engine does not give the layer {blob.digest}")
+
+    def hold(self, name: str, image: Image) -> None:
+        """Do nothing: a written image has a tag for now."""
+
+    def release(self, name: str, image: Image) -> None:
+        """Take away the tag that an image had for now; it goes, if that was its last."""
+        self._engine.untag(self._unproven(name, image))
+
     def delete(self, name: str) -> bool:
         """Take all names of a deployment away."""
         tags = sorted(self._tagged(name), key=lambda tag: tag != self._scheme.current(name))
         for tag in tags:
             self._engine.untag(f"{self._prefix}{name}:{tag}")
         return bool(tags)
+
+    def _unproven(self, name: str, image: Image) -> str:
+        return f"{self._prefix}{name}:{self._scheme.unproven(name, image.digest)}"
 
     def _images(self) -> tuple[EngineImage, ...]:
         return self._engine.images(label=RECORD_LABEL)

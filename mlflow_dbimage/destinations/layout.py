@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import (
@@ -81,6 +82,16 @@ class LayoutDestination:
     def beside(self, name: str) -> ReferrerStore | None:
         """Return what lies beside the layout's images."""
         return LayoutReferrers(self._layout)
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Open a blob of the layout."""
+        return self._layout.open_blob(blob)
+
+    def hold(self, name: str, image: Image) -> None:
+        """Do nothing: what was written lately is kept without a tag."""
+
+    def release(self, name: str, image: Image) -> None:
+        """Do nothing: nothing was held."""
 
     def delete(self, name: str) -> bool:
         """Remove the tags of a deployment, and the blobs that nothing else needs."""

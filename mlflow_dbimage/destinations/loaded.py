@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, Destination, Written
@@ -56,6 +57,19 @@ class LoadedDestination:
     def beside(self, name: str) -> ReferrerStore | None:
         """Return what lies beside the images that are kept."""
         return self._kept.beside(name)
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Open a blob that is kept."""
+        return self._kept.open_blob(name, blob)
+
+    def hold(self, name: str, image: Image) -> None:
+        """Have it kept where it is kept."""
+        self._kept.hold(name, image)
+
+    def release(self, name: str, image: Image) -> None:
+        """Take away what kept the image in both."""
+        self._engine.release(name, image)
+        self._kept.release(name, image)
 
     def delete(self, name: str) -> bool:
         """Take the name away in both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import (
@@ -44,6 +45,7 @@ class RegistryDestination:
         self._template = template
         self._scheme = scheme
         self._platform = platform
+        self._held: set[tuple[str, str]] = set()
         self._noted = NotedNames(registry, prefix)
 
     def deployments(self) -> tuple[Deployment, ...]:
@@ -92,6 +94,24 @@ class RegistryDestination:
             repository.put_manifest(tag, image.manifest, image.media_type)
         self._note_name(name, present=True)
         return deployment_of(name, f"{repository.reference}@{image.digest}", image, tags)
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Open a blob of the repository."""
+        return self._repository(name).open_blob(blob)
+
+    def hold(self, name: str, image: Image) -> None:
+        """Tag an image for now, unless tags never move."""
+        if not self._scheme.immutable:
+            tag = self._scheme.unproven(name, image.digest)
+            self._repository(name).put_manifest(tag, image.manifest, image.media_type)
+            self._held.add((name, tag))
+
+    def release(self, name: str, image: Image) -> None:
+        """Delete the tag that an image had for now, if it had one."""
+        held = (name, self._scheme.unproven(name, image.digest))
+        if held in self._held:
+            self._repository(name).delete_tag(held[1])
+            self._held.discard(held)
 
     def delete(self, name: str) -> bool:
         """Delete the tags of a deployment, the name's own first."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
@@ -115,6 +115,14 @@ class Layout:
         self._create()
         for data in blobs:
             self._blobs.add_bytes(data)
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob, verified as it is read.
+
+        Raises:
+            InputError: `base-not-found`.
+        """
+        return self._blobs.open(descriptor)
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Read a document or another small blob.

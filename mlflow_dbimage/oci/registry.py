@@ -9,6 +9,7 @@ import io
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,7 +143,7 @@ class Repository:
             raise InputError("base-invalid", f"`{place}` is no image but `{descriptor.media_type}`")
         try:
             config = self._fetch(Descriptor.from_dict(read_json(manifest)["config"]))
-            image = read_image(manifest, descriptor.media_type, config, self._opener)
+            image = read_image(manifest, descriptor.media_type, config, lambda each: partial(self.open_blob, each))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError("base-invalid", f"`{place}` is no image that we can read: {error}") from error
         layers = tuple(replace(layer, origin=self.reference) for layer in image.layers)
@@ -208,6 +209,11 @@ class Repository:
             return self._fetch(descriptor)
         except ValueError as error:
             raise InputError("base-invalid", f"`{self.reference}@{descriptor.digest}`: {error}") from error
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob; its digest is verified as it is read."""
+        place = f"/v2/{self.name}/blobs/{descriptor.digest}"
+        return pulled_blob(self._transport, place, self._access("pull"), descriptor)
 
     def put_manifest(self, reference: str, manifest: bytes, media_type: str) -> bool:
         """Store a manifest under a tag or its digest; return whether the registry listed it under its subject."""
@@ -282,12 +288,8 @@ class Repository:
     def _fetch(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > _MOST_DOCUMENT:
             raise ValueError(f"{descriptor.digest} has {descriptor.size} bytes")
-        with self._opener(descriptor)() as stream:
+        with self.open_blob(descriptor) as stream:
             return stream.read()
-
-    def _opener(self, descriptor: Descriptor) -> Callable[[], BinaryIO]:
-        place = f"/v2/{self.name}/blobs/{descriptor.digest}"
-        return lambda: pulled_blob(self._transport, place, self._access("pull"), descriptor)
 
     def _access(self, actions: str) -> Access:
         return Access.to(self.name, actions)

@@ -33,6 +33,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
+from plugin_entrypoints import terminal
 from plugin_entrypoints.cli import (
     bases,
     evidence,
@@ -114,7 +115,9 @@ def _run(arguments: list[str]) -> int:
 def _failed(error: DbimageError, *, as_json: bool) -> int:
     if as_json:
         report = {"code": error.code, "message": error.message, "hint": error.hint}
-        click.echo(json.dumps({"error": report}, indent=2))
+        click.echo(json.dumps({"error": report, **error.details}, indent=2))
+    if error.code == "not-proven":
+        click.echo(terminal.proof(error.details["verification"]), err=True)
     click.echo(f"error: {error.message}", err=True)
     if error.hint is not None:
         click.echo(f"hint: {error.hint}", err=True)

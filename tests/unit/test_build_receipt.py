@@ -85,6 +85,7 @@ def test_a_receipt_is_plain_json() -> None:
         sent_size=7,
         sent="nothing was there",
         environment_reused=False,
+        verification={},
         notes=(),
         seconds=1.23456,
     )

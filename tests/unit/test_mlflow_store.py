@@ -170,7 +170,7 @@ def test_a_file_of_a_run_is_no_model(registry: Registry, tmp_path: Path) -> None
 
 def test_a_version_is_tagged_with_its_image(registry: Registry) -> None:
     pinned = pin(parse("models:/churn@champion"), MlflowStore())
-    assert MlflowStore().note_image(pinned, "h.io/churn:v2", "sha256:12")
+    assert MlflowStore().note_image(pinned, "h.io/churn:v2", "sha256:12", proven=False)
     with registry.client() as client:
         tags = client.get_model_version("churn", "2").tags
     assert tags == {
@@ -181,8 +181,8 @@ def test_a_version_is_tagged_with_its_image(registry: Registry) -> None:
 
 
 def test_a_tag_that_cannot_be_written_is_no_failure(registry: Registry, tmp_path: Path) -> None:
-    assert not MlflowStore().note_image(parse("models:/churn/9"), "h.io/churn:v9", "sha256:12")
-    assert not MlflowStore().note_image(parse(str(tmp_path)), "h.io/churn:local", "sha256:12")
+    assert not MlflowStore().note_image(parse("models:/churn/9"), "h.io/churn:v9", "sha256:12", proven=True)
+    assert not MlflowStore().note_image(parse(str(tmp_path)), "h.io/churn:local", "sha256:12", proven=True)
 
 
 def test_the_origin_of_a_version_is_its_run_and_commit(registry: Registry) -> None:

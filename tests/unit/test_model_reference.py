@@ -27,7 +27,7 @@ class StoreOfOneAnswer:
     def download(self, reference: ModelReference, directory: Path) -> None:
         raise NotImplementedError
 
-    def note_image(self, reference: ModelReference, image: str, digest: str) -> bool:
+    def note_image(self, reference: ModelReference, image: str, digest: str, *, proven: bool) -> bool:
         raise NotImplementedError
 
 

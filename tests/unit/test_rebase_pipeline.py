@@ -33,6 +33,7 @@ from mlflow_dbimage.rebase_pipeline import RebaseRequest, RebaseTools, rebase
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings_sources import Surroundings, load
 from oci_samples import LINUX, image_of, plain_layer
+from proof_tools import proof_tools
 from unit.test_build_receipt import RECORD
 
 QUIET = SilentProgress()
@@ -60,7 +61,7 @@ class Store:
     def download(self, reference, directory):
         raise AssertionError("nothing is asked of MLflow")
 
-    def note_image(self, reference, image: str, digest: str) -> bool:
+    def note_image(self, reference, image: str, digest: str, *, proven: bool) -> bool:
         self.noted.append((reference.name, reference.version, digest))
         return True
 
@@ -111,13 +112,20 @@ class Workshop:
         return destination.set_name(name, image, record)
 
     def rebase(self, destination: Destination, base: str, **wishes: str):
-        request = {"name": "churn", "new_name": "churn", "base": self.location(base), **wishes}
+        request = {
+            "name": "churn",
+            "new_name": "churn",
+            "base": self.location(base),
+            "verify": "none",
+            **wishes,
+        }
         tools = RebaseTools(
             store=self.store,
             catalogue=Catalogue.load(),
             bases=self.bases,
             cache=self.cache,
             destination=destination,
+            proof=proof_tools(self.cache),
             progress=QUIET,
         )
         return rebase(RebaseRequest(**request), tools)
