@@ -16,6 +16,7 @@ from mlflow_dbimage.dcs_contract.image_rules import recorded_runtime
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.errors import InputError, UsageError, VerificationError
 from mlflow_dbimage.image_location import parse_base
+from mlflow_dbimage.image_proof import ProofTools
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
@@ -37,6 +38,7 @@ class VerificationTools:
     """Opens it, where the image is named as a deployment."""
     catalogue: Catalogue
     cache: BuildCache
+    proof: ProofTools
     progress: Progress
 
 
@@ -82,22 +84,38 @@ class StaticReport:
         }
 
 
-def verify(name: str, runtime: str | None, tools: VerificationTools) -> StaticReport:
-    """Hold an image against the contract of a runtime.
+def open_image(name: str, tools: VerificationTools) -> Image:
+    """Open an image whose manifest and config can be read.
 
     Args:
         name: Where the image is, as base images are named, or the name of a deployment.
-        runtime: The runtime's key; by default the one that an image of ours was made for.
         tools: The effects.
 
     Raises:
-        UsageError: `bad-location`; `bad-value`, no runtime is named, and the image does not say one.
+        UsageError: `bad-location`.
         InputError: The image does not exist or cannot be read; `not-deployed`.
-        MatchError: `unknown-runtime`.
         ServiceError: A registry, engine or program failed.
     """
     image = _open(name, tools)
     _must_be_readable(name, image)
+    return image
+
+
+def verify(name: str, image: Image, runtime: str | None, tools: VerificationTools) -> StaticReport:
+    """Hold an image against the contract of a runtime.
+
+    Args:
+        name: Of the image, as somebody wrote it.
+        image: The image.
+        runtime: The runtime's key; by default the one that an image of ours was made for.
+        tools: The effects.
+
+    Raises:
+        UsageError: `bad-value`, no runtime is named, and the image does not say one.
+        InputError: A layer cannot be read.
+        MatchError: `unknown-runtime`.
+        ServiceError: A registry, engine or program failed.
+    """
     asked = _runtime(name, image, runtime, tools.catalogue)
     sibling = tools.catalogue.for_images(asked) or asked
     subject = Subject(

@@ -86,6 +86,7 @@ class Toolbox:
             destination=self.destination,
             catalogue=self._catalogue(),
             cache=self.cache,
+            proof=self._proof(),
             progress=self._progress,
         )
 

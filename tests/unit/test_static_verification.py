@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dcs_roots import CATALOGUE, satisfying
+from mlflow_dbimage import static_verification
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.destinations.deployment import TagScheme
@@ -19,8 +20,9 @@ from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.progress import Progress, SilentProgress
-from mlflow_dbimage.static_verification import VerificationTools, verify
+from mlflow_dbimage.static_verification import StaticReport, VerificationTools, open_image
 from oci_samples import without_blobs
+from proof_tools import proof_tools
 from unit.test_base_record import RECORD as BASE_RECORD
 from unit.test_build_receipt import RECORD
 
@@ -43,8 +45,13 @@ def tools(image: Image, folder: Path) -> VerificationTools:
         destination=lambda: LayoutDestination(folder / "images", TagScheme(named=True)),
         catalogue=CATALOGUE,
         cache=BuildCache(folder / "cache"),
+        proof=proof_tools(BuildCache(folder / "cache")),
         progress=SilentProgress(),
     )
+
+
+def verify(name: str, runtime: str | None, here: VerificationTools) -> StaticReport:
+    return static_verification.verify(name, open_image(name, here), runtime, here)
 
 
 @pytest.fixture(scope="module")
