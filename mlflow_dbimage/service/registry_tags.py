@@ -1,6 +1,6 @@
 """Tells the model registry how its versions' builds stand, as tags of the version; and keeps log and receipt.
 
-    dbimage_status    queued, building, built, failed, cancelled or superseded
+    dbimage_status    queued, building, built (proven, if the model ran in it), failed, cancelled or superseded
     dbimage_image     where the image is
     dbimage_digest    its manifest's
     dbimage_error     why there is none
@@ -126,9 +126,14 @@ def _tags(build: Build) -> dict[str, str | None]:
             "dbimage_image": build.image,
             "dbimage_digest": build.digest,
             "dbimage_error": None,
-            "dbimage_status": status,
+            "dbimage_status": "proven" if _is_proven(build) else status,
         }
     if build.status == "failed":
         text = f"{build.error_code}: {build.error_text}"
         return {"dbimage_error": text[:_LONGEST_ERROR], "dbimage_status": status}
     return {"dbimage_status": status}
+
+
+def _is_proven(build: Build) -> bool:
+    verification = (build.receipt or {}).get("verification")
+    return bool(verification and verification["proven"])

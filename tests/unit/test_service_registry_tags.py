@@ -90,6 +90,15 @@ def test_the_tags_follow_the_build(client, service, tmp_path):
     assert json.loads((kept / f"build-{again.id}" / "build.json").read_text())["receipt"] == RECEIPT
 
 
+@pytest.mark.parametrize(("proven", "status"), [(True, "proven"), (False, "built")])
+def test_an_image_in_which_the_model_ran_is_proven(client, service, proven: bool, status: str):
+    build = want(service)
+    service.builds.take(build.id, "w", 60)
+    service.builds.finish(build.id, "w", {**RECEIPT, "verification": {"proven": proven}})
+    Teller(service, MlflowRegistry()).tell()
+    assert tags(client)["dbimage_status"] == status
+
+
 def test_what_does_not_count_does_not_hide_what_does(client, service):
     teller, built = Teller(service, MlflowRegistry()), want(service)
     service.builds.take(built.id, "w", 60)
