@@ -76,10 +76,9 @@ class Cluster:
         command = [*DBIMAGE, *map(str, arguments)]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
-    def build(self, model: Path, name: str, layout: str) -> dict[str, Any]:
-        done = self.run(
-            "build", model, "--name", name, "-t", "docker-daemon:", "-C", f"env_layout={layout}", "--json"
-        )
+    def build(self, model: Path, name: str, layout: str, verify: str = "none") -> dict[str, Any]:
+        keys = ("-C", f"env_layout={layout}", "-C", f"verify={verify}")
+        done = self.run("build", model, "--name", name, "-t", "docker-daemon:", *keys, "--json")
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
@@ -119,8 +118,8 @@ def cluster(
 
 @pytest.fixture(scope="module")
 def receipt(cluster: Cluster, models) -> dict[str, Any]:
-    """The sample in the cluster's Python."""
-    return cluster.build(models(SAMPLE), "in-cluster", "cluster")
+    """The sample in the cluster's Python, proven there."""
+    return cluster.build(models(SAMPLE), "in-cluster", "cluster", verify="engine")
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +151,13 @@ def test_the_container_predicts_what_plain_mlflow_predicts(
     )
     expected = pandas.read_csv(sample_models.folder(SAMPLE) / "expected.csv")
     pandas.testing.assert_frame_equal(pandas.read_csv(tmp_path / "out.csv"), expected, rtol=1e-6)
+
+
+def test_it_was_proven_in_the_engine(receipt: dict[str, Any]) -> None:
+    report = receipt["verification"]
+    outcomes = {check["name"]: check["outcome"] for check in report["checks"]}
+    assert (report["how"], report["cause"]) == ("engine", None)
+    assert {outcomes[name] for name in ("layers", "whiteouts", "scripts", "load", "predict")} == {"passed"}
 
 
 def test_an_import_finds_one_version_of_each_distribution_and_nothing_of_what_was_replaced(

@@ -17,6 +17,7 @@ from fakes.package_index import PackageIndex, serve
 from light_build import Bench, error_of, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage import pipeline
 from mlflow_dbimage.backends import default_tools
+from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
 from mlflow_dbimage.build_request import BuildRequest
 from mlflow_dbimage.locking.environment_solver import CondaBackend, CondaRequest, CondaSolution
@@ -27,6 +28,7 @@ from mlflow_dbimage.oci.validate import problems
 from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.settings_sources import Surroundings
+from mlflow_dbimage.whiteout_check import remains
 from toy_wheels import make_wheel
 from whole_environment import Tree, install_whole, states, unpack_all
 
@@ -200,6 +202,17 @@ def test_what_is_laid_over_is_the_lock_installed_whole(site: Site) -> None:
     assert site.python("changed", "-m", "pip", "check").stdout == (
         "plot 1.0 has requirement array<2, but you have array 2.0.\n"
     ), "as the lock has it"
+
+
+def test_a_whiteout_that_is_missing_is_found(site: Site, tmp_path: Path) -> None:
+    site.build("hidden", "array==2.0", "frame", "extra")
+    image, record, cache = site.image("hidden"), site.record("hidden"), BuildCache(tmp_path)
+    assert remains(image, record, cache) == ()
+    first = record.base_layers
+    bare = replace(image, layers=image.layers[:first] + image.layers[first + 1 :])
+    left = remains(bare, replace(record, layers=record.layers[1:]), cache)
+    beside = f"`/{PREFIX}/{SITE}/array-1.0.dist-info/RECORD` of the base is visible beside "
+    assert [line for line in left if line.startswith(beside)]
 
 
 @pytest.mark.peers
