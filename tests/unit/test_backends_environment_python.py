@@ -197,6 +197,13 @@ def test_a_rehearsal_is_the_check_that_the_image_will_make(tmp_path: Path) -> No
     assert sorted(model.rglob("*")) == before
 
 
+def test_a_rehearsal_finds_what_is_imported_behind_a_link(venv: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(venv)
+    found = rehearsed(link, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(link)))
+    assert f"lib/{MINOR}/module.py" in found.modules
+
+
 def test_damaged_byte_code_is_not_read(venv: Path, tmp_path: Path) -> None:
     compiled(venv, tmp_path / "kept")
     (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]

@@ -89,7 +89,7 @@ def sources(prefix: str) -> list[str]:
 def main() -> None:
     """Exercise the model and write the list."""
     library, model, example, output, kept, image_prefix = sys.argv[1:]
-    prefix = os.path.realpath(sys.prefix)
+    prefix = sys.prefix  # not its real path: modules are found by this one, also where a link leads to the caches
     del sys.path[0]  # the folder of this script
     read_kept(kept, prefix, image_prefix)
     saved = os.dup(1)
