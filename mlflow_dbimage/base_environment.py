@@ -52,12 +52,12 @@ class BaseEnvironment:
         return Digest.of(canonical_json([self.prefix, self.bytecode, str(self.locked.digest), files]))
 
     def to_entry(self) -> TarEntry:
-        """Give the file of the inventory layer; it holds no URL with credentials."""
+        """Give the file of the inventory layer; it is the same whichever mirrors the packages were found on."""
         data = {
             "version": _VERSION,
             "prefix": self.prefix,
             "bytecode": self.bytecode,
-            "lock": self.locked.to_record(),
+            "lock": self.locked.without_places().to_record(),
             "files": {path: list(state) for path, state in sorted(self.files.items())},
         }
         return file_entry(INVENTORY_PATH, canonical_json(data), 0o644)

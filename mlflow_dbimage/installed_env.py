@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.locked_env import LockedEnv
-from mlflow_dbimage.locking import pip_part
+from mlflow_dbimage.locking import pip_part, wheel_places
 from mlflow_dbimage.locking.environment_solver import CONDA_PLATFORMS, IndexAccess, PipRequest, Solver
+from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.progress import Progress
 
 
@@ -30,7 +32,8 @@ class LockInstaller:
             VerificationError: `digest-mismatch`: a channel or index has another file now, or a wheel that was
                 built from source cannot be built again as it was.
             InputError: `model-unsafe`.
-            MatchError: `unsolvable`, a wheel must be built again and cannot be.
+            MatchError: `unsolvable`, a wheel must be built again and cannot be; `package-not-found`, the index
+                lacks a wheel of the base.
         """
         platform = CONDA_PLATFORMS[f"{locked.platform.os}/{locked.platform.architecture}"]
         offline = self.access.offline
@@ -41,14 +44,15 @@ class LockInstaller:
             )
         if not locked.wheels:
             return
-        self._build_again(locked, prefix)
-        found = [wheel for wheel in locked.wheels if wheel.built_from is None]
+        request = self._request(locked, prefix)
+        wheels = wheel_places.located(locked.wheels, request, self.solver)
+        self._build_again(wheels, request)
+        found = [wheel for wheel in wheels if wheel.built_from is None]
         self.solver.wheels.fetch(found, self.access, progress)
         self.solver.wheels.install(locked.wheels, prefix, image_prefix, locked.python_minor, progress)
 
-    def _build_again(self, locked: LockedEnv, prefix: Path) -> None:
-        """Build what was built from source and is not kept any more, and hold it against the lock."""
-        request = PipRequest(
+    def _request(self, locked: LockedEnv, prefix: Path) -> PipRequest:
+        return PipRequest(
             access=self.access,
             python=locked.python,
             interpreter=pip_part.interpreter(prefix, locked.platform),
@@ -56,7 +60,10 @@ class LockInstaller:
             glibc="",
             exclude_newer=locked.as_of,
         )
-        for wheel in locked.wheels:
+
+    def _build_again(self, wheels: Sequence[LockedWheel], request: PipRequest) -> None:
+        """Build what was built from source and is not kept any more, and hold it against the lock."""
+        for wheel in wheels:
             if wheel.built_from is None or self.solver.wheels.has(wheel):
                 continue
             built = self.solver.pip.build(wheel.built_from, request)

@@ -92,6 +92,14 @@ class LockedEnv:
         """Give the packages, for an environment that keeps them."""
         return KeptPackages(python=self.python, conda=self.conda, wheels=self.wheels)
 
+    def without_places(self) -> LockedEnv:
+        """Return the lock without the mirrors that its packages were found on: what it is, not whence it came."""
+        return replace(
+            self,
+            conda=tuple(package.without_place() for package in self.conda),
+            wheels=tuple(wheel.without_place() for wheel in self.wheels),
+        )
+
     def channel_urls(self) -> dict[str, str]:
         """Give, by conda package, the URL to record in the image: the channel's own, through any mirror."""
         return {package.name: package.canonical_url for package in self.conda}

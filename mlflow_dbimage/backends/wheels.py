@@ -81,7 +81,7 @@ class WheelStore:
             kept = list(pool.map(self.has, wheels))
             missing = [wheel for wheel, here in zip(wheels, kept, strict=True) if not here]
             if not missing:
-                return tuple(wheels)
+                return tuple(map(self._sized, wheels))
             if access.offline:
                 _refuse_downloads([wheel for wheel in missing if wheel.path is None])
             downloader = Downloader(IndexCredentials(access.index_urls))
@@ -89,7 +89,11 @@ class WheelStore:
                 step.total(sum(wheel.size or 0 for wheel in missing))
                 get = partial(self._get, access=access, downloader=downloader, step=step)
                 got = {wheel.name: wheel for wheel in _all_or_errors(pool, get, missing)}
-        return tuple(got.get(wheel.name, wheel) for wheel in wheels)
+        return tuple(got.get(wheel.name) or self._sized(wheel) for wheel in wheels)
+
+    def _sized(self, wheel: LockedWheel) -> LockedWheel:
+        """Return a kept wheel with its size, which not every index tells."""
+        return replace(wheel, size=self.path(wheel).stat().st_size)
 
     def contents(self, wheel: LockedWheel, python_minor: str) -> WheelContents:
         """Return where each file of a fetched wheel is installed, and what the wheel needs."""

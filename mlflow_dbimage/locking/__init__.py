@@ -7,6 +7,8 @@ package_owners     which distribution conda and pip both bring, and who has it
 path_owners        which path two packages bring, and who has it
 exact_packages     packages as a list names them, and what comes nearest to those that cannot be had
 exact_wheels       the same for the wheels of an index
+pinned_distributions  what an index has in given versions, and which of them it lacks
+wheel_places       where an index has the wheels that a base was built with
 pip_part           pip's part of a lock, resolved and settled against conda's
 lock_files         the two standard files, and our own record
 lock_inputs        the key under which a lock is remembered

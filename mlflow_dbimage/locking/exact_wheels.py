@@ -1,7 +1,6 @@
 """Wheels of exactly the versions that a list names, without what they depend on; and what comes nearest.
 
-A resolver tells the first problem alone. Without dependencies every line stands for itself, so that halving the
-lines finds all that an index lacks, whatever words the resolver has for it.
+`pinned_distributions` finds what an index has as it is listed; here a wheel of each is chosen or built.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from packaging.version import InvalidVersion, Version
-
 from mlflow_dbimage.environment_spec import Requirement
-from mlflow_dbimage.errors import DbimageError, InputError, MatchError
-from mlflow_dbimage.locking import wheel_choice
+from mlflow_dbimage.errors import InputError, MatchError
+from mlflow_dbimage.locking import pinned_distributions, wheel_choice
 from mlflow_dbimage.locking.environment_solver import PipRequest, Solver
 from mlflow_dbimage.locking.exact_packages import Drift, distance
 from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
+from mlflow_dbimage.locking.pinned_distributions import NO_WHEEL, NOT_BUILT, Failed
 from mlflow_dbimage.locking.pip_part import locked_wheel
 from mlflow_dbimage.package_list import PipPin
 from mlflow_dbimage.progress import Progress
@@ -28,14 +26,6 @@ from mlflow_dbimage.progress import Progress
 _AT_ONCE = 4
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")
 
-_REASONS = {
-    "package-not-found": "no index has that version",
-    "wrong-platform": "no wheel is for that Python, platform and glibc",
-}
-_NOT_BUILT = "it has no wheel, and cannot be built from source"
-_NO_VERSION = "no index can have that version: it is a private one"
-
-Failed = tuple[PipPin, str]
 Taken = tuple[ResolvedDistribution, LockedWheel]
 
 
@@ -55,12 +45,11 @@ def choose(pins: Sequence[PipPin], request: PipRequest, solver: Solver, progress
         ServiceError: `index-failed`, `offline`, `program-failed`.
         VerificationError: `digest-mismatch`.
     """
-    known = [pin for pin in pins if _is_version(pin.version)]
-    failed: list[Failed] = [(pin, _NO_VERSION) for pin in pins if pin not in known]
     with progress.step("finding wheels") as step:
-        found = _found(known, replace(request, alone=True), solver, failed)
-        step.note(f"{len(found)} of {len(pins)}")
-    taken = _wheels(found, request, solver, progress, failed)
+        listed = pinned_distributions.find(pins, request, solver.pip)
+        step.note(f"{len(listed.found)} of {len(pins)}")
+    failed = list(listed.failed)
+    taken = _wheels(listed.found, request, solver, progress, failed)
     with progress.step("looking for the nearest") as step, ThreadPoolExecutor(_AT_ONCE) as pool:
         step.note(f"of {len(failed)} packages")
         near = list(pool.map(lambda each: _nearest(each[0], request, solver), failed))
@@ -76,25 +65,6 @@ def choose(pins: Sequence[PipPin], request: PipRequest, solver: Solver, progress
         taken=tuple(sorted([*taken, *filter(None, near)], key=lambda each: each[1].name)),
         drift=tuple(sorted(drift, key=lambda each: each.wanted)),
     )
-
-
-def _found(
-    pins: Sequence[PipPin], request: PipRequest, solver: Solver, failed: list[Failed]
-) -> list[tuple[PipPin, ResolvedDistribution]]:
-    """Find the distributions of some lines; those that cannot be had go to `failed`."""
-    if not pins:
-        return []
-    try:
-        answer = solver.pip.resolve(replace(request, lines=tuple(map(_line, pins))))
-    except (MatchError, InputError) as error:
-        if len(pins) == 1:
-            failed.append((pins[0], _reason(error)))
-            return []
-        middle = len(pins) // 2
-        halves = (pins[:middle], pins[middle:])
-        return [found for half in halves for found in _found(half, request, solver, failed)]
-    by_name = {each.name: each for each in answer.distributions}
-    return [(pin, by_name[pin.name]) for pin in pins if pin.name in by_name]
 
 
 def _wheels(
@@ -114,7 +84,7 @@ def _wheels(
         elif distribution.source is not None and request.interpreter is not None:
             to_build.append((pin, distribution))
         else:
-            failed.append((pin, _REASONS["wrong-platform"]))
+            failed.append((pin, NO_WHEEL))
     if to_build:
         with progress.step("building wheels from source") as step, ThreadPoolExecutor(_AT_ONCE) as pool:
             step.total(len(to_build))
@@ -122,7 +92,7 @@ def _wheels(
             for (pin, distribution), wheel in zip(to_build, built, strict=True):
                 step.advance()
                 if wheel is None:
-                    failed.append((pin, _NOT_BUILT))
+                    failed.append((pin, NOT_BUILT))
                 else:
                     taken.append((distribution, wheel))
     return taken
@@ -161,17 +131,3 @@ def _nearest(pin: PipPin, request: PipRequest, solver: Solver) -> Taken | None:
 
 def _line(pin: PipPin, specifier: str | None = None) -> Requirement:
     return Requirement(text=f"{pin.name}{specifier or f'=={pin.version}'}", origin=str(pin))
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
-
-
-def _reason(error: DbimageError) -> str:
-    if error.code == "unsolvable" and "build" in error.message:
-        return _NOT_BUILT
-    return _REASONS.get(error.code, "no index has that version")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -31,6 +31,10 @@ class CondaPackage:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What else an installation records: `depends`, `noarch`, `license`, `timestamp`."""
 
+    def without_place(self) -> CondaPackage:
+        """Return the package as its channel has it, whichever mirror it was found on."""
+        return replace(self, url=self.canonical_url)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSource:
@@ -39,16 +43,29 @@ class WheelSource:
     kind: str
     """`sdist` (an archive at a URL), `git`, or `path` (an archive or directory of the model)."""
     location: str
-    """A URL without credentials, or a path relative to the model."""
+    """A URL without credentials, or a path relative to the model; of an `sdist` without a place, its file name."""
     sha256: str | None = None
     """Of an archive, 64 hexadecimal digits."""
     commit: str | None = None
     """Of a git repository, 40 hexadecimal digits."""
     subdirectory: str | None = None
 
+    @property
+    def file_name(self) -> str:
+        """The last part of its location."""
+        return self.location.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it is known where it can be had."""
+        return self.kind != "sdist" or self.location != self.file_name
+
+    def without_place(self) -> WheelSource:
+        """Return the source without the URL that an index gave for it."""
+        return replace(self, location=self.file_name) if self.kind == "sdist" else self
+
     def __str__(self) -> str:
-        name = self.location.rstrip("/").rsplit("/", 1)[-1]
-        return f"{name} at commit {self.commit[:12]}" if self.commit else name
+        return f"{self.file_name} at commit {self.commit[:12]}" if self.commit else self.file_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +81,24 @@ class LockedWheel:
     size: int | None
     """In bytes."""
     url: str | None = None
-    """Where it was found, without credentials; None for a wheel of the model and for one that we built."""
+    """Where it was found, without credentials; None for a wheel of the model, one that we built, and a base's."""
     path: str | None = None
     """Of a wheel in the model, relative to its directory."""
     built_from: WheelSource | None = None
     omitted: tuple[str, ...] = ()
     """Paths relative to the prefix that another distribution owns and this one does not install."""
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it is known where the wheel, or what it is built from, can be had."""
+        if self.built_from is not None:
+            return self.built_from.has_place
+        return self.url is not None or self.path is not None
+
+    def without_place(self) -> LockedWheel:
+        """Return the wheel without the URL that an index gave for it."""
+        source = self.built_from
+        return replace(self, url=None, built_from=None if source is None else source.without_place())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from mlflow_dbimage.errors import MatchError
-from mlflow_dbimage.locking import kept_wheels, package_owners, path_owners, wheel_choice
+from mlflow_dbimage.locking import kept_wheels, package_owners, path_owners, wheel_choice, wheel_places
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution, Solver
 from mlflow_dbimage.locking.kept_wheels import SharedWheels
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, KeptPackages, LockedWheel
@@ -164,12 +164,12 @@ def _names(text: str, name: str) -> bool:
 
 
 def _at_hand(wheels: Sequence[LockedWheel], request: PipRequest, solver: Solver) -> list[LockedWheel]:
-    """Return wheels of a base, building again what was built there and is not kept here."""
+    """Return wheels of a base where this site has them, building again what was built there and is not here."""
     return [
         wheel
         if wheel.built_from is None or solver.wheels.has(wheel)
         else solver.pip.build(wheel.built_from, request)
-        for wheel in wheels
+        for wheel in wheel_places.located(wheels, request, solver)
     ]
 
 

@@ -70,6 +70,14 @@ def left_over(store_root: Path) -> list[str]:
     return [path.name for path in store_root.iterdir() if len(path.name) != 64]
 
 
+def test_a_kept_wheel_has_its_size_where_an_index_tells_none(store: WheelStore, index: PackageIndex) -> None:
+    wheels = wheels_of(index)
+    unsized = [replace(wheel, size=None) for wheel in wheels]
+    assert store.fetch(unsized[:1], IndexAccess(), QUIET) == tuple(wheels[:1])
+    assert store.fetch(unsized, IndexAccess(), QUIET) == tuple(wheels), "one is kept, and one is not"
+    assert store.fetch(unsized, IndexAccess(), QUIET) == tuple(wheels)
+
+
 def test_what_is_fetched_once_is_not_fetched_again(store: WheelStore, index: PackageIndex, tmp_path: Path) -> None:
     wheels = wheels_of(index)
     assert store.fetch(wheels, IndexAccess(), QUIET) == tuple(wheels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mlflow_dbimage.base_environment import INVENTORY_PATH, BaseEnvironment, fil
 from mlflow_dbimage.build_receipt import LayerRecord
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel, WheelSource
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
@@ -80,6 +82,44 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     kind, mode, digest = found.files["opt/dbimage/env/bin/tool"]
     assert (kind, mode, len(digest)) == ("file", 0o755, 64)
     assert found.files["opt/dbimage/env/bin/alias"] == ("link", 0o777, "tool")
+
+
+def found_on(mirror: str) -> BaseEnvironment:
+    """The same base, whose packages were found on one of several mirrors."""
+    python = CondaPackage(
+        name="python",
+        version="3.11.7",
+        build="h1_0",
+        build_number=0,
+        subdir="linux-64",
+        file_name="python-3.11.7-h1_0.conda",
+        sha256="1" * 64,
+        size=1,
+        channel="conda-forge",
+        canonical_url="https://conda.anaconda.org/conda-forge/linux-64/python-3.11.7-h1_0.conda",
+        url=f"{mirror}/linux-64/python-3.11.7-h1_0.conda",
+    )
+    wheel = LockedWheel(name="small", version="1", file_name="small-1-py3-none-any.whl", sha256="2" * 64, size=2)
+    source = WheelSource(kind="sdist", location=f"{mirror}/built-1.tar.gz", sha256="3" * 64)
+    wheels = (
+        replace(wheel, name="built", built_from=source),
+        replace(wheel, url=f"{mirror}/small-1-py3-none-any.whl"),
+    )
+    return replace(BASE, locked=replace(BASE.locked, conda=(python,), wheels=wheels))
+
+
+def test_the_mirror_that_packages_were_found_on_is_not_in_it(tmp_path: Path) -> None:
+    here, there = found_on("https://one.example/x"), found_on("http://two.example")
+    bytes_of = [each.content().read() for each in (here.to_entry(), there.to_entry()) if each.content]
+    assert bytes_of[0] == bytes_of[1]
+    assert b"one.example" not in bytes_of[0]
+    found = read(base_image(tmp_path, here.to_entry()))
+    assert found is not None
+    assert found.digest == here.digest
+    assert [each.url for each in found.locked.conda] == [here.locked.conda[0].canonical_url]
+    built, small = found.locked.wheels
+    assert (small.url, built.built_from and built.built_from.location) == (None, "built-1.tar.gz")
+    assert [each.has_place for each in (*found.locked.wheels, *here.locked.wheels)] == [False, False, True, True]
 
 
 def test_only_the_inventorys_layer_is_opened(tmp_path: Path) -> None:
