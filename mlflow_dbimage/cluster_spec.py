@@ -24,6 +24,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_VARIABLE = re.compile(r"TOKEN|PASSWORD|SECRET|CREDENTIAL|API_?KEY", re.IGNORECASE)
 _SECRET_REFERENCE = re.compile(r"\{\{secrets/[\w.@-]+/[\w.@-]+\}\}", re.ASCII)
 _INSTANCE_PROFILE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:instance-profile/[\w+=,.@/-]+", re.ASCII)
+# Of clusters that build, where none is named: in long-term support, with a Python that this program runs on.
+_BUILDERS_RUNTIME = "15.4-lts"
 _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[::1\]")
 
 _VOLUMES = {"spark.databricks.unityCatalog.volumes.enabled": "true"}
@@ -108,22 +110,46 @@ class ClusterSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the cluster as jobs take it (`new_cluster`)."""
-        wish = self.wish
-        machines = {"instance_pool_id": wish.pool} if wish.pool else {"node_type_id": self.node_type}
-        single_node = wish.workers == 0
-        data: dict[str, Any] = {
-            "spark_version": self.spark_version,
-            **machines,
-            "num_workers": wish.workers,
-            "data_security_mode": "SINGLE_USER",
-            "single_user_name": wish.single_user,
-            "docker_image": dict(self.image),
-            "spark_env_vars": dict(self.environment),
-            "spark_conf": {**_VOLUMES, **(_SINGLE_NODE if single_node else {})},
-            "custom_tags": {"ResourceClass": "SingleNode"} if single_node else None,
-            "aws_attributes": {"instance_profile_arn": wish.instance_profile} if wish.instance_profile else None,
+        return _written(self.spark_version, self.node_type, self.wish, self.environment, dict(self.image))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainCluster:
+    """A cluster of the runtime's own image, which pushes to a registry."""
+
+    data: Mapping[str, Any]
+    """As jobs take it (`new_cluster`)."""
+    notes: tuple[str, ...]
+    """What somebody should know of it."""
+
+
+def describe_plain(location: ImageLocation, wish: ClusterWish, catalogue: Catalogue) -> PlainCluster:
+    """Describe a cluster whose jobs push to a registry, with its user and password as references to secrets.
+
+    Raises:
+        UsageError: `bad-value`.
+    """
+    _check(wish)
+    cloud = _cloud(location)
+    environment = dict(wish.environment)
+    login = _login(wish, cloud)
+    if login is not None:
+        environment |= {
+            "DBIMAGE_REGISTRY_USERNAME": login["username"],
+            "DBIMAGE_REGISTRY_PASSWORD": login["password"],
+            "DBIMAGE_REGISTRY_HOST": location.host,
         }
-        return {key: value for key, value in data.items() if value is not None}
+    version = wish.spark_version or _BUILDERS_RUNTIME
+    try:
+        version = catalogue.get(version).spark_version_string
+    except MatchError:
+        if _SPARK_VERSION.fullmatch(version) is None:
+            raise
+    node_type = None if wish.pool else _node_type(wish, cloud)
+    return PlainCluster(
+        data=_written(version, node_type, wish, environment, None),
+        notes=tuple(_notes(location, wish, cloud)),
+    )
 
 
 def describe(
@@ -151,7 +177,7 @@ def describe(
             f"no Databricks cluster can run `{deployment.name}`: {'; '.join(problems)}",
             hint=_what_next(location, problem),
         )
-    cloud = next((each for each in CLOUDS if each.registries.fullmatch(location.host)), None)
+    cloud = _cloud(location)
     return ClusterSpec(
         name=deployment.name,
         image=_docker_image(deployment, wish, cloud),
@@ -163,6 +189,29 @@ def describe(
         digest=deployment.digest,
         notes=(*notes, *_notes(location, wish, cloud)),
     )
+
+
+def _written(
+    spark_version: str,
+    node_type: str | None,
+    wish: ClusterWish,
+    environment: Mapping[str, str],
+    image: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    single_node = wish.workers == 0
+    data: dict[str, Any] = {
+        "spark_version": spark_version,
+        **({"instance_pool_id": wish.pool} if wish.pool else {"node_type_id": node_type}),
+        "num_workers": wish.workers,
+        "data_security_mode": "SINGLE_USER",
+        "single_user_name": wish.single_user,
+        "docker_image": image,
+        "spark_env_vars": dict(environment) or None,
+        "spark_conf": {**_VOLUMES, **(_SINGLE_NODE if single_node else {})},
+        "custom_tags": {"ResourceClass": "SingleNode"} if single_node else None,
+        "aws_attributes": {"instance_profile_arn": wish.instance_profile} if wish.instance_profile else None,
+    }
+    return {key: value for key, value in data.items() if value is not None}
 
 
 def _check(wish: ClusterWish) -> None:
@@ -242,15 +291,23 @@ def _other_runtime(of_record: str | None, key: str) -> list[str]:
 
 def _docker_image(deployment: Deployment, wish: ClusterWish, cloud: Cloud | None) -> dict[str, Any]:
     url = immutable_reference(deployment).removeprefix(f"{DOCKER_HUB}/")
+    login = _login(wish, cloud)
+    return {"url": url} if login is None else {"url": url, "basic_auth": login}
+
+
+def _cloud(location: ImageLocation) -> Cloud | None:
+    return next((each for each in CLOUDS if each.registries.fullmatch(location.host)), None)
+
+
+def _login(wish: ClusterWish, cloud: Cloud | None) -> dict[str, str] | None:
+    """Return references to user and password, which Databricks replaces on the cluster."""
     if wish.secret_scope is None:
-        return {"url": url}
+        return None
     usual = cloud.secret_keys if cloud else ("username", "password")
-    username, password = wish.username_key or usual[0], wish.password_key or usual[1]
-    auth = {
-        "username": f"{{{{secrets/{wish.secret_scope}/{username}}}}}",
-        "password": f"{{{{secrets/{wish.secret_scope}/{password}}}}}",
+    return {
+        "username": f"{{{{secrets/{wish.secret_scope}/{wish.username_key or usual[0]}}}}}",
+        "password": f"{{{{secrets/{wish.secret_scope}/{wish.password_key or usual[1]}}}}}",
     }
-    return {"url": url, "basic_auth": auth}
 
 
 def _node_type(wish: ClusterWish, cloud: Cloud | None) -> str:

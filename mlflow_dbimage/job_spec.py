@@ -121,10 +121,17 @@ def named_cluster(cluster: ClusterSpec) -> dict[str, Any]:
 
 def bundle(cluster: ClusterSpec, score: ScoreWish) -> dict[str, Any]:
     """Return the job as a resource of an Asset Bundle; without a single user, it is whoever deploys the bundle."""
-    resource = job(cluster, score)
-    for each in resource["job_clusters"]:
-        each["new_cluster"].setdefault("single_user_name", _CURRENT_USER)
-    return {"resources": {"jobs": {re.sub(r"\W", "_", resource["name"], flags=re.ASCII): resource}}}
+    return bundled(job(cluster, score))
+
+
+def bundled(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job as a resource of an Asset Bundle."""
+    clusters = [
+        {**each, "new_cluster": {"single_user_name": _CURRENT_USER, **each["new_cluster"]}}
+        for each in resource["job_clusters"]
+    ]
+    key = re.sub(r"\W", "_", resource["name"], flags=re.ASCII)
+    return {"resources": {"jobs": {key: {**resource, "job_clusters": clusters}}}}
 
 
 def policy(cluster: ClusterSpec) -> dict[str, Any]:

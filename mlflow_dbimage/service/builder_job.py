@@ -14,12 +14,12 @@ from typing import Any
 
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.setting_kinds import masked
 
 #: The entry point of our wheel that the task runs; `pyproject.toml` declares it.
 ENTRY_POINT = "dbimage-job-entry"
 
 _MOST_ALIASES = 10
-_LOGIN = {"DBIMAGE_REGISTRY_USERNAME": "username", "DBIMAGE_REGISTRY_PASSWORD": "password"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,8 @@ class BuilderJobWish:
     name: str
     library: str
     """What the cluster installs: a requirement for PyPI, or a path of a wheel that ends in `.whl`."""
-    runtime: str
-    """Of the cluster that builds, such as `15.4.x-scala2.12`."""
-    node_type: str
+    cluster: Mapping[str, Any]
+    """That builds, as `new_cluster` of a job."""
     target: ImageLocation
     """Where the images go."""
     scope: str = ""
@@ -42,24 +41,25 @@ class BuilderJobWish:
     """Whether it is to be bound to one model as its deployment job, and has no trigger."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Keys of `-C` for every build."""
-    secret_scope: str | None = None
-    """Whose secrets `username` and `password` are the registry's credentials."""
 
 
 def builder_job(wish: BuilderJobWish) -> dict[str, Any]:
     """Write the job, as the Jobs API's `create` takes it.
 
     Raises:
-        UsageError: `bad-value`, the scope is no name of Unity Catalog's, or there are too many aliases.
+        UsageError: `bad-value`, for all that is wrong: the target is no registry, the scope is no name of Unity
+            Catalog's, there are too many aliases, a deployment job has a trigger's, or a key has credentials.
     """
-    _check(wish)
+    problems = _problems(wish)
+    if problems:
+        raise UsageError("bad-value", "; ".join(problems))
     job: dict[str, Any] = {
         "name": wish.name,
         # Updates that come while a build runs wait, instead of being left out.
         "max_concurrent_runs": 1,
         "queue": {"enabled": True},
         "tasks": [_task(wish)],
-        "job_clusters": [{"job_cluster_key": "builder", "new_cluster": _cluster(wish)}],
+        "job_clusters": [{"job_cluster_key": "builder", "new_cluster": dict(wish.cluster)}],
     }
     if wish.deployment_job:
         job["parameters"] = [{"name": name, "default": ""} for name in ("model_name", "model_version")]
@@ -68,18 +68,23 @@ def builder_job(wish: BuilderJobWish) -> dict[str, Any]:
     return job
 
 
-def _check(wish: BuilderJobWish) -> None:
+def _problems(wish: BuilderJobWish) -> list[str]:
+    found = []
+    if wish.target.transport != "docker":
+        found.append(f"the job pushes to a registry, and `{wish.target}` is none")
     parts = wish.scope.split(".") if wish.scope else []
     if len(parts) == 1 or len(parts) > 3 or not all(part.strip() for part in parts):
-        raise UsageError(
-            "bad-value",
-            f"`{wish.scope}` is no scope of a model trigger",
-            hint="it is `catalog.schema.model`, `catalog.schema`, or empty for the whole metastore",
-        )
+        forms = "`catalog.schema.model`, `catalog.schema`, or nothing for the whole metastore"
+        found.append(f"`{wish.scope}` is no scope of a model trigger: it is {forms}")
     if len(wish.aliases) > _MOST_ALIASES:
-        raise UsageError(
-            "bad-value", f"a trigger takes {_MOST_ALIASES} aliases at most, and {len(wish.aliases)} are given"
-        )
+        found.append(f"a trigger takes {_MOST_ALIASES} aliases at most, and {len(wish.aliases)} are given")
+    if wish.deployment_job and (wish.scope or wish.aliases):
+        found.append("a deployment job is started by its model, and has neither scope nor aliases")
+    for key, value in wish.settings.items():
+        if masked(value) != value:  # whoever may see the job sees its parameters
+            variable = f"DBIMAGE_{key.upper()}={{{{secrets/SCOPE/KEY}}}}"
+            found.append(f"`{key}` has credentials: set `{variable}` on the cluster instead")
+    return found
 
 
 def _trigger(wish: BuilderJobWish) -> dict[str, Any]:
@@ -117,21 +122,3 @@ def _parameters(wish: BuilderJobWish) -> list[str]:
         what = ["--updates", "{{job.trigger.model.updates}}"]
     settings = [part for key, value in sorted(wish.settings.items()) for part in ("-C", f"{key}={value}")]
     return [*what, "--registry", "databricks-uc", "--target", str(wish.target), *settings]
-
-
-def _cluster(wish: BuilderJobWish) -> dict[str, Any]:
-    cluster: dict[str, Any] = {
-        "spark_version": wish.runtime,
-        "node_type_id": wish.node_type,
-        "num_workers": 0,
-        "data_security_mode": "SINGLE_USER",
-        "spark_conf": {"spark.databricks.cluster.profile": "singleNode", "spark.master": "local[*]"},
-        "custom_tags": {"ResourceClass": "SingleNode"},
-    }
-    if wish.secret_scope:
-        # References, which Databricks replaces on the cluster: no secret stands in the job.
-        cluster["spark_env_vars"] = {
-            **{name: f"{{{{secrets/{wish.secret_scope}/{key}}}}}" for name, key in _LOGIN.items()},
-            "DBIMAGE_REGISTRY_HOST": wish.target.host,
-        }
-    return cluster

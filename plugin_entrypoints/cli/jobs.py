@@ -12,7 +12,7 @@ from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
     from mlflow_dbimage.cluster_spec import ClusterSpec, ClusterWish
-    from mlflow_dbimage.job_spec import Form
+    from mlflow_dbimage.job_spec import Document, Form
 
 _FORMS = ("job", "cluster", "bundle", "policy", "pool")
 
@@ -56,7 +56,22 @@ _OPTIONS = (
         callback=_pairs,
         help="A further option of the scoring program, such as `keep=id`; may be repeated.",
     ),
+    click.option("--builder", is_flag=True, help="A job that builds images as models change; NAME is the job's."),
+    click.option(
+        "--scope", metavar="NAME", help="Of a builder: `catalog.schema[.model]`; default: the metastore."
+    ),
+    click.option(
+        "--alias",
+        "aliases",
+        metavar="NAME",
+        multiple=True,
+        help="Of a builder: build when it is set; may be repeated. Default: every new version.",
+    ),
+    click.option("--deployment-job", is_flag=True, help="Of a builder: for one model, which starts it itself."),
+    click.option("--library", metavar="REQUIREMENT", help="Of a builder: this program, or the path of its wheel."),
 )
+_OF_SCORING = ("input_", "output", "arguments")
+_OF_BUILDERS = ("scope", "aliases", "deployment_job", "library")
 
 
 def _wishes(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,26 +90,19 @@ def _wishes(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_wishes
 @common
-def job_spec(
-    common: Common,
-    name: str,
-    *,
-    form: Form,
-    out: Path | None,
-    input_: str,
-    output: str,
-    arguments: dict[str, str],
-    **cluster: Any,
-) -> None:
-    """Write what Databricks needs to score with the image of a deployment.
+def job_spec(common: Common, name: str, *, form: Form, out: Path | None, builder: bool, **wishes: Any) -> None:
+    """Write what Databricks needs to score with the image of a deployment, or to build images.
 
-    A job or a cluster for the API, an Asset Bundle, a compute policy, or an instance pool.
+    A job or a cluster for the API, an Asset Bundle, a compute policy, or an instance pool. With `--builder`, the
+    job that builds what Unity Catalog tells of; each `-C` key goes to its builds.
     """
-    from mlflow_dbimage import job_spec as forms
-    from mlflow_dbimage.cluster_spec import ClusterWish
-
-    score = forms.ScoreWish(input=input_, output=output, arguments=arguments)
-    document = forms.write(form, _cluster(common, name, ClusterWish(**cluster)), score)
+    of_scoring = {key: wishes.pop(key) for key in _OF_SCORING}
+    of_builders = {key: wishes.pop(key) for key in _OF_BUILDERS}
+    _must_be_unset(of_scoring if builder else of_builders, "of a builder" if builder else "without `--builder`")
+    if builder:
+        document = _builder(common, name, form, of_builders, wishes)
+    else:
+        document = _scoring(common, name, form, of_scoring, wishes)
     for note in document.notes:
         click.echo(f"note: {note}", err=True)
     if out is None:
@@ -105,6 +113,50 @@ def job_spec(
 
 
 COMMANDS = (job_spec,)
+
+
+def _must_be_unset(options: dict[str, Any], where: str) -> None:
+    given = [
+        f"`--{key.strip('_').replace('_', '-').replace('aliases', 'alias')}`" for key in options if options[key]
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)} means nothing {where}".replace("`--arguments`", "`--argument`")
+        )
+
+
+def _scoring(common: Common, name: str, form: Form, score: dict[str, Any], cluster: dict[str, Any]) -> Document:
+    from mlflow_dbimage import job_spec as forms
+    from mlflow_dbimage.cluster_spec import ClusterWish
+
+    wish = forms.ScoreWish(input=score["input_"], output=score["output"], arguments=score["arguments"])
+    return forms.write(form, _cluster(common, name, ClusterWish(**cluster)), wish)
+
+
+def _builder(common: Common, name: str, form: Form, wanted: dict[str, Any], cluster: dict[str, Any]) -> Document:
+    from mlflow_dbimage import __version__
+    from mlflow_dbimage.cluster_spec import ClusterWish, describe_plain
+    from mlflow_dbimage.job_spec import Document, bundled
+    from mlflow_dbimage.runtimes import Catalogue
+    from mlflow_dbimage.service.builder_job import BuilderJobWish, builder_job
+
+    if form not in ("job", "bundle"):
+        raise click.UsageError(f"a builder is a `job` or a `bundle`, and no `{form}`")
+    settings = common.settings()
+    described = describe_plain(settings.destination, ClusterWish(**cluster), Catalogue.load(settings.runtimes_dir))
+    job = builder_job(
+        BuilderJobWish(
+            name=name,
+            library=wanted["library"] or f"mlflow-dbimage=={__version__}",
+            cluster=described.data,
+            target=settings.destination,
+            scope=wanted["scope"] or "",
+            aliases=wanted["aliases"],
+            deployment_job=wanted["deployment_job"],
+            settings={key: str(value) for key, value in common.given.items()},
+        )
+    )
+    return Document(form=form, data=bundled(job) if form == "bundle" else job, notes=described.notes)
 
 
 def _cluster(common: Common, name: str, wish: ClusterWish) -> ClusterSpec:

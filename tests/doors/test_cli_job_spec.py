@@ -13,6 +13,7 @@ from databricks.sdk.service.compute import ClusterSpec, DockerImage
 from databricks.sdk.service.jobs import JobSettings
 
 from doors.test_cli import dbimage, error_of
+from mlflow_dbimage import __version__
 from mlflow_dbimage.destinations.deployment import Destination, TagScheme
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
@@ -20,6 +21,7 @@ from mlflow_dbimage.oci.image import RunConfig, append
 from mlflow_dbimage.oci.registry import Registry
 from mlflow_dbimage.progress import SilentProgress
 from oci_samples import LINUX, small_image
+from plugin_entrypoints.cli.job_entry import job_entry
 from unit.test_build_receipt import RECORD
 
 pytestmark = pytest.mark.registry
@@ -95,6 +97,58 @@ def test_an_image_that_no_cluster_can_pull_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_not_deployed_is_named(target: str) -> None:
     assert error_of(dbimage("job-spec", "chrun", "-t", target, "--json", check=3))["code"] == "not-deployed"
+
+
+BUILDER = ("job-spec", "image-builder", "--builder", "-t", "//acme.azurecr.io/models")
+
+
+def test_the_job_that_builds_is_one_that_databricks_and_job_entry_take() -> None:
+    done = dbimage(*BUILDER, "--scope", "prod.sales", "--secret-scope", "hub", "-C", "runtime=15.4-lts")
+    job = json.loads(done.stdout)
+    read = JobSettings.from_dict(job)
+    assert read.as_dict() == job  # nothing is there that the SDK does not know
+    assert read.trigger.model.securable_name == "prod.sales"
+    (task,), cluster = read.tasks, read.job_clusters[0].new_cluster
+    assert task.libraries[0].pypi.package == f"mlflow-dbimage=={__version__}"
+    assert (cluster.spark_version, cluster.node_type_id) == ("15.4.x-scala2.12", "Standard_D4ds_v5")
+    assert cluster.docker_image is None
+    assert cluster.spark_env_vars == {
+        "DBIMAGE_REGISTRY_USERNAME": "{{secrets/hub/client-id}}",
+        "DBIMAGE_REGISTRY_PASSWORD": "{{secrets/hub/client-secret}}",
+        "DBIMAGE_REGISTRY_HOST": "acme.azurecr.io",
+    }
+    assert "note: the node type `Standard_D4ds_v5` is taken" in done.stderr
+    taken = job_entry.make_context("job-entry", task.python_wheel_task.parameters).params
+    assert (taken["target"], taken["given"]) == ("//acme.azurecr.io/models", {"runtime": "15.4-lts"})
+    assert (taken["updates"], taken["registry"]) == ("{{job.trigger.model.updates}}", "databricks-uc")
+
+
+def test_a_deployment_job_is_a_bundle_too(tmp_path: Path) -> None:
+    wheel = "/Volumes/a/b/c/mlflow_dbimage-0.1.0-py3-none-any.whl"
+    file = tmp_path / "builder.yml"
+    dbimage(*BUILDER, "--deployment-job", "--library", wheel, "--format", "bundle", "-o", file)
+    read = JobSettings.from_dict(yaml.safe_load(file.read_text())["resources"]["jobs"]["image_builder"])
+    assert [each.name for each in read.parameters] == ["model_name", "model_version"]
+    assert read.trigger is None
+    assert read.tasks[0].libraries[0].whl == wheel
+    assert read.job_clusters[0].new_cluster.single_user_name == "${workspace.current_user.userName}"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((*BUILDER, "--input", "x"), "`--input` means nothing of a builder"),
+        ((*BUILDER, "--format", "pool"), "a builder is a `job` or a `bundle`"),
+        ((*BUILDER, "--scope", "sales"), "`sales` is no scope of a model trigger"),
+        ((*BUILDER, "-C", "index_url=https://a:canary@index.example/"), "`index_url` has credentials"),
+        ((*BUILDER, "-t", "oci:images", "--node-type", "m5d.xlarge"), "the job pushes to a registry"),
+        (("job-spec", "churn", "--alias", "champion"), "`--alias` means nothing without `--builder`"),
+    ],
+)
+def test_wrong_builders_end_with_2_and_tell_no_secret(options: tuple[str, ...], says: str) -> None:
+    done = dbimage(*options, check=2)
+    assert says in done.stderr
+    assert "canary" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ def wish(**changes) -> BuilderJobWish:
     given = {
         "name": "images of models",
         "library": "mlflow-dbimage==0.1.0",
-        "runtime": "15.4.x-scala2.12",
-        "node_type": "i3.xlarge",
+        "cluster": {"spark_version": "15.4.x-scala2.12", "node_type_id": "i3.xlarge", "num_workers": 0},
         "target": parse_target("//registry.example/models"),
     }
     return BuilderJobWish(**{**given, **changes})
@@ -57,16 +56,6 @@ def test_a_deployment_job_has_the_registrys_parameters_and_no_trigger():
     assert parameters(job)[1::2][:2] == ["{{job.parameters.model_name}}", "{{job.parameters.model_version}}"]
 
 
-def test_credentials_are_references_to_secrets():
-    cluster = builder_job(wish(secret_scope="images"))["job_clusters"][0]["new_cluster"]
-    assert cluster["spark_env_vars"] == {
-        "DBIMAGE_REGISTRY_USERNAME": "{{secrets/images/username}}",
-        "DBIMAGE_REGISTRY_PASSWORD": "{{secrets/images/password}}",
-        "DBIMAGE_REGISTRY_HOST": "registry.example",
-    }
-    assert "spark_env_vars" not in builder_job(wish())["job_clusters"][0]["new_cluster"]
-
-
 @pytest.mark.parametrize(
     ("library", "form"),
     [
@@ -86,6 +75,22 @@ def test_what_is_no_scope_is_refused(scope):
         builder_job(wish(scope=scope))
 
 
-def test_too_many_aliases_are_refused():
-    with pytest.raises(UsageError, match="10 aliases at most, and 11"):
-        builder_job(wish(aliases=tuple(f"a{number}" for number in range(11))))
+def test_all_that_is_wrong_is_told_and_no_secret():
+    with pytest.raises(UsageError) as caught:
+        builder_job(
+            wish(
+                target=parse_target("oci:images"),
+                aliases=tuple(f"a{number}" for number in range(11)),
+                deployment_job=True,
+                settings={"index_url": "https://ada:canary@index.example/simple"},
+            )
+        )
+    said = str(caught.value)
+    for each in (
+        "`oci:",
+        "10 aliases at most, and 11",
+        "neither scope nor aliases",
+        "`index_url` has credentials",
+    ):
+        assert each in said
+    assert "canary" not in said
