@@ -331,6 +331,14 @@ class Settings:
             scope=Scope.SITE,
         ),
     )
+    build_keep: int = field(
+        default=90,
+        metadata=_key(
+            kinds.integer(0, 36500),
+            "days that the service keeps logs and deliveries of builds that ended; 0 is for ever",
+            scope=Scope.SITE,
+        ),
+    )
     reconcile_every: int = field(
         default=300,
         metadata=_key(

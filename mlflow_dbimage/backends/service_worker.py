@@ -12,6 +12,7 @@ from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.service.intake import RECONCILED, Service, open_service
 from mlflow_dbimage.service.reconcile import Findings, reconcile
 from mlflow_dbimage.service.registry_tags import Teller
+from mlflow_dbimage.service.retention import prune
 from mlflow_dbimage.service.running_build import Limits
 from mlflow_dbimage.service.worker import Worker
 from mlflow_dbimage.settings import Settings
@@ -19,6 +20,8 @@ from mlflow_dbimage.settings import Settings
 _ROUND = 2.0
 _LAST_WORDS = 15.0
 _AFTER_FAILURE = 60.0
+_PRUNE_EVERY = 3600.0
+_PRUNED = "pruned"
 
 
 def run_worker(settings: Settings, say: Callable[[str], None], stop: threading.Event) -> None:
@@ -69,6 +72,7 @@ def _speak_with_registry(
         is_last = ended.wait(_ROUND)
         try:
             teller.tell()
+            _prune(settings, service, say)
             if not is_last and time.monotonic() >= not_before and _is_time(settings, service):
                 _look(settings, service, registry, say)
         except DbimageError as error:
@@ -82,6 +86,17 @@ def _is_time(settings: Settings, service: Service) -> bool:
     """Whether no process of the service has looked for as long as the settings say."""
     last = service.database.moment(RECONCILED) or 0.0
     return bool(service.rules) and 0 < settings.reconcile_every <= time.time() - last
+
+
+def _prune(settings: Settings, service: Service, say: Callable[[str], None]) -> None:
+    """Let go of what is old, if no process of the service has for an hour."""
+    now, last = time.time(), service.database.moment(_PRUNED)
+    if not settings.build_keep or now - (last or 0.0) < _PRUNE_EVERY:
+        return
+    if service.database.keep_moment(_PRUNED, now, instead_of=last):
+        count = prune(service.database, settings.build_keep, now)
+        if count:
+            say(f"{count} builds ended more than {settings.build_keep} days ago: their logs are gone")
 
 
 def _look(settings: Settings, service: Service, registry: MlflowRegistry, say: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@
     database      the tables, and transactions that are right under many processes
     builds        what may happen to a build, each as one transaction: the truth; `build_reader` only looks
     build_logs    what builds say while they run
+    retention     which logs and deliveries go, and when
     build_queue   huey's storage, which carries ids and nothing else
     intake        event to queued build, in one call
     model_updates which versions a run of a Databricks job is for; `builder_job` is that job

@@ -93,6 +93,7 @@ DELIVERIES = Table(
     Column("id", String(256), primary_key=True),
     Column("build_id", ForeignKey("builds.id"), nullable=False),
     Column("received", Float(53), nullable=False),
+    Index("deliveries_build", "build_id"),
 )
 
 LOGS = Table(

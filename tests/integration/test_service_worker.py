@@ -12,9 +12,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from fakes.clock import FakeClock
 from fakes.package_index import PackageIndex, serve
 from light_build import Bench, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.service.builds import Builds
 from mlflow_dbimage.service.events import Event
 from mlflow_dbimage.service.intake import Service
 from service_bench import ServiceBench, register, tags_of, take_all, until, until_status
@@ -263,6 +265,18 @@ def test_a_lost_message_is_found_by_the_sweep(new_bench, opened, place):
         pass
     with bench.worker():
         until_status(service, taken.build, "built", bench.said)
+
+
+def test_a_worker_lets_go_of_old_logs(new_bench, opened):
+    bench = new_bench()
+    service = opened(bench)
+    (taken,) = take_all(service, bench.alias_event("old", "1"))
+    service.logs.append(taken.build.id, "a line\n")
+    Builds(service.database, FakeClock()).cancel(taken.build.id)  # in 1970
+    service.builds.tell(taken.build.id, "cancelled")
+    with bench.worker():
+        until(lambda: "1 builds ended more than 90 days ago: their logs are gone" in bench.said(), say=bench.said)
+    assert service.logs.read(taken.build.id).text == ""
 
 
 @pytest.mark.postgresql
