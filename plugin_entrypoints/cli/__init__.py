@@ -9,14 +9,10 @@
     jobs          job-spec
     runtimes      runtimes list, runtimes show, runtimes match
     machine       doctor, config, cache list, cache prune
-    __init__    the group, and how errors end the process
-    options     options that many commands share, and what they are read into
-    images      build, plan, list, inspect, delete
-    machine     doctor, config, cache list, cache prune
-    service     worker, reconcile, webhook check
-    serving     webhook serve
-    webhooks    webhook register, list, test
-    job_entry   job-entry, and the entry point of wheel tasks
+    service       worker, reconcile, webhook check
+    serving       webhook serve
+    webhooks      webhook register, list, test
+    job_entry     job-entry, and the entry point of wheel tasks
 
 `--help` imports nothing heavy: every command imports the core when it runs.
 """
