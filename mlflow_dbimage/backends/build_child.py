@@ -15,10 +15,12 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, Any, NoReturn
 
 from mlflow_dbimage import model_reference, pipeline
 from mlflow_dbimage.backends import default_tools
+from mlflow_dbimage.backends.allowed_naming import AllowedNaming
 from mlflow_dbimage.build_request import BuildRequest
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError
 from mlflow_dbimage.model_reference import ModelStore
@@ -38,10 +40,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reporter = Reporter(_own_output())
     request = json.loads(sys.stdin.buffer.readline() or b"null")
-    threading.Thread(target=_watch_worker, daemon=True).start()
+    allowed = threading.Event()
+    threading.Thread(target=_watch_worker, args=(allowed,), daemon=True).start()
     try:
         if request is not None:
-            _build(request, reporter)
+            _build(request, reporter, allowed)
     except DbimageError as error:
         lasts = not isinstance(error, ServiceError) or error.code in _LASTING
         reporter.report("failed", {"code": error.code, "text": str(error), "may_pass": not lasts})
@@ -108,7 +111,7 @@ class _ReportedStep:
         self.text = text
 
 
-def _build(wanted: Mapping[str, Any], reporter: Reporter) -> None:
+def _build(wanted: Mapping[str, Any], reporter: Reporter, allowed: threading.Event) -> None:
     request = BuildRequest.from_strings(
         wanted["name"], wanted["model_uri"], wanted["config"], target=wanted["target"], mode="replace"
     )
@@ -117,6 +120,12 @@ def _build(wanted: Mapping[str, Any], reporter: Reporter) -> None:
     if moved is not None:
         reporter.report("moved", moved)
         return
+
+    def wait() -> None:
+        reporter.report("naming", None)
+        allowed.wait()  # a build that is lost or cancelled is ended instead
+
+    tools = replace(tools, destination=AllowedNaming(tools.destination, wait))
     reporter.report("done", pipeline.build(request, tools).to_dict())
 
 
@@ -141,10 +150,10 @@ def _own_output() -> IO[bytes]:
     return os.fdopen(ours, "wb")
 
 
-def _watch_worker() -> None:
-    """End this session when the worker does: it holds the other end of our standard input."""
+def _watch_worker(allowed: threading.Event) -> None:
+    """Hear when the worker allows the name, and end this session when it ends: it writes to our standard input."""
     while os.read(sys.stdin.fileno(), 1024):
-        pass
+        allowed.set()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_PATIENCE)
     os.killpg(os.getpgrp(), signal.SIGKILL)

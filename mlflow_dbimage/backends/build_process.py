@@ -1,7 +1,8 @@
 """Starts the processes of builds (`service.build_process.Starter`), and hears what they say.
 
 A process leads a session of its own. It gets what is to be built on its standard input, never on its command line,
-and the input stays open as long as its worker lives: at its end the process stops, whatever killed the worker.
+and the input stays open as long as its worker lives: at its end the process stops, whatever killed the worker. One
+more byte there lets it name its image.
 It reports on its standard output, a JSON object a line; what it writes to its standard error is for the log.
 """
 
@@ -21,7 +22,7 @@ from typing import IO
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.service.build import Build
-from mlflow_dbimage.service.build_process import Done, Failed, Lines, Message, Moved, Stage
+from mlflow_dbimage.service.build_process import Done, Failed, Lines, Message, Moved, Naming, Stage
 
 _MODULE = "mlflow_dbimage.backends.build_child"
 # What only the service needs: a model's environment is none of its business.
@@ -97,6 +98,13 @@ class ChildProcess:
         self._signal(signal.SIGKILL)
         return self._reports.is_drained() and self._writings.is_drained()
 
+    def allow(self) -> None:
+        """Let it name its image."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+
     def stop(self) -> None:
         """Ask the session to end; what does not is killed some seconds later."""
         if self._stopped_at is None:
@@ -127,8 +135,8 @@ class ChildProcess:
                 return Stage(text=self._clean(data))
             if kind == "line":
                 return Lines(text=f"{self._clean(data)}\n")
-            if kind == "done":
-                return Done(receipt=data)
+            if kind in ("naming", "done"):
+                return Done(receipt=data) if kind == "done" else Naming()
             if kind == "moved":
                 return Moved(text=self._clean(data))
             return Failed(code=data["code"], text=self._clean(data["text"]), may_pass=data["may_pass"])

@@ -28,6 +28,11 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """The image is made, and may be named as soon as its worker allows it: a build that was lost must not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The image is made and named."""
 
@@ -52,7 +57,7 @@ class Failed:
     """Whether another try may go well."""
 
 
-Message = Stage | Lines | Done | Moved | Failed
+Message = Stage | Lines | Naming | Done | Moved | Failed
 
 
 class BuildProcess(Protocol):
@@ -63,6 +68,9 @@ class BuildProcess(Protocol):
 
     def has_ended(self) -> bool:
         """Whether it has ended, and all that it said was heard."""
+
+    def allow(self) -> None:
+        """Let it name its image, for which it waits since it said `Naming`."""
 
     def stop(self) -> None:
         """Have it end soon, with all that it started; does not wait."""

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from mlflow_dbimage.service.build import Build
-from mlflow_dbimage.service.build_process import BuildProcess, Done, Failed, Lines, Message, Moved, Stage
+from mlflow_dbimage.service.build_process import BuildProcess, Done, Failed, Lines, Message, Moved, Naming, Stage
 from mlflow_dbimage.service.intake import Service
 from mlflow_dbimage.settings import Settings
 
@@ -67,6 +67,7 @@ class RunningBuild:
         self._outcome: Message | None = None
         self._is_ours = True
         self._cancelling = False
+        self._is_asking = False
 
     def turn(self, now: float) -> bool:
         """Report what the process said, hold the lease, and say whether the build is over here.
@@ -112,6 +113,8 @@ class RunningBuild:
         for message in self._process.heard():
             if isinstance(message, Stage | Lines):
                 self._unsaid.append(message)
+            elif isinstance(message, Naming):
+                self._is_asking = True
             else:
                 self._outcome = message
 
@@ -135,11 +138,14 @@ class RunningBuild:
         self._unsaid.clear()
 
     def _renew(self, now: float) -> None:
-        if now < self._renew_at or not self._is_ours:
+        if not self._is_ours or (now < self._renew_at and not self._is_asking):
             return
         answer = self._service.builds.renew(self.build.id, self._worker, self._limits.lease)
         self._renew_at = now + min(self._limits.lease / 3, _RENEW)
         if answer == "held":
+            if self._is_asking:  # with a lease this fresh, nobody else has begun the build
+                self._process.allow()
+            self._is_asking = False
             return
         self._is_ours = answer == "cancel"
         self._cancelling = answer == "cancel"

@@ -16,6 +16,7 @@ class FakeProcess:
     build: Build
     ended: bool = False
     stopped: bool = False
+    allowed: bool = False
     unheard: list[Message] = field(default_factory=list)
 
     def say(self, *messages: Message, end: bool = False) -> None:
@@ -28,6 +29,9 @@ class FakeProcess:
 
     def has_ended(self) -> bool:
         return self.ended and not self.unheard
+
+    def allow(self) -> None:
+        self.allowed = True
 
     def stop(self) -> None:
         self.stopped = self.ended = True

@@ -80,6 +80,12 @@ def only_image(bench: ServiceBench, name: str):
     return image
 
 
+def tags(bench: ServiceBench) -> list[str]:
+    """Return the tags in the destination: of images, and of what is attached to them before they are named."""
+    target = bench.bench.target
+    return list(Layout(target).tags()) if (target / "index.json").exists() else []
+
+
 def test_an_alias_becomes_an_image_and_the_registry_says_so(new_bench, opened, place):
     bench = new_bench()
     version = register(bench.tracking_uri, "told", place / "model")
@@ -169,6 +175,26 @@ def test_a_killed_worker_loses_its_lease_and_its_builds(new_bench, opened, place
     assert built.attempts == 2
     assert f"build {built.id} was lost by its worker, and is queued" in bench.said()
     only_image(bench, "orphan-champion")
+
+
+def test_a_paused_worker_names_nothing_that_another_has_taken(new_bench, opened, place):
+    bench = new_bench()
+    version = register(bench.tracking_uri, "paused", place / "model")
+    service = opened(bench)
+    with bench.worker() as paused:
+        (taken,) = take_all(service, bench.alias_event("paused", version))
+        (child,) = until(lambda: children(paused.pid), say=bench.said)
+        until_status(service, taken.build, "running", bench.said)
+        paused.send_signal(signal.SIGSTOP)
+        until(lambda: tags(bench), say=bench.said)
+        with bench.worker():
+            until(lambda: service.builds.get(taken.build.id).attempts == 2, say=bench.said)
+            assert not [tag for tag in tags(bench) if tag.startswith("paused")]  # seconds after it was written
+            built = until_status(service, taken.build, "built", bench.said)
+        paused.send_signal(signal.SIGCONT)
+        until(lambda: not Path(f"/proc/{child}").exists(), say=bench.said)
+    assert service.builds.get(built.id).worker is None
+    assert str(only_image(bench, "paused-champion").digest) == built.digest
 
 
 def test_a_worker_that_is_told_to_stop_hands_back(new_bench, opened, place):

@@ -12,7 +12,7 @@ from fakes.clock import FakeClock
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.service.build import Build
 from mlflow_dbimage.service.build_logs import BuildLogs
-from mlflow_dbimage.service.build_process import Done, Failed, Lines, Moved, Stage
+from mlflow_dbimage.service.build_process import Done, Failed, Lines, Moved, Naming, Stage
 from mlflow_dbimage.service.build_queue import open_queue
 from mlflow_dbimage.service.builds import Builds
 from mlflow_dbimage.service.database import open_database, sqlite_url
@@ -87,6 +87,29 @@ def test_a_build_from_queue_to_image(scene):
     assert (scene.now(process).status, scene.now(process).image) == ("built", "host/m@sha256:1")
     assert scene.log(process).endswith("a line\nlast\n")
     assert scene.said[-1] == f"build {process.build.id} built: host/m@sha256:1"
+
+
+def test_an_image_is_named_when_the_lease_is_fresh(scene):
+    process = scene.begin()
+    scene.worker.turn()
+    assert not process.allowed
+    process.say(Naming())
+    scene.worker.turn()
+    assert process.allowed and not process.stopped
+
+
+@pytest.mark.parametrize("why", ["lost", "cancelled"])
+def test_an_image_that_nobody_wants_any_more_is_not_named(scene, clock, why):
+    process = scene.begin()
+    if why == "lost":  # this worker was paused for so long that another has the build
+        clock.advance(61)
+        scene.service.builds.release_lost(3)
+        assert scene.service.builds.take(process.build.id, "another", 60) is not None
+    else:
+        scene.service.builds.cancel(process.build.id)
+    process.say(Naming())
+    scene.worker.turn()
+    assert process.stopped and not process.allowed
 
 
 def test_no_more_builds_than_allowed(service, clock):
