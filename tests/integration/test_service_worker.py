@@ -181,11 +181,12 @@ def test_a_paused_worker_names_nothing_that_another_has_taken(new_bench, opened,
     bench = new_bench()
     version = register(bench.tracking_uri, "paused", place / "model")
     service = opened(bench)
-    with bench.worker() as paused:
+    with bench.worker() as paused, ExitStack() as at_the_end:
         (taken,) = take_all(service, bench.alias_event("paused", version))
         (child,) = until(lambda: children(paused.pid), say=bench.said)
         until_status(service, taken.build, "running", bench.said)
         paused.send_signal(signal.SIGSTOP)
+        at_the_end.callback(paused.send_signal, signal.SIGCONT)  # else it could not be told to stop
         until(lambda: tags(bench), say=bench.said)
         with bench.worker():
             until(lambda: service.builds.get(taken.build.id).attempts == 2, say=bench.said)
