@@ -33,6 +33,7 @@ lint: $(READY)
 bench: $(READY)
 	@scripts/system_packages mmdebstrap
 	@.venv/bin/python -m scripts.bench
+	@.venv/bin/python -m scripts.bench_webhook
 
 # TIME=60 for a minute; with the group `fuzz` installed, ARGS=--coverage.
 TIME ?= 3600

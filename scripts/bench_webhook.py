@@ -1,8 +1,9 @@
-"""How fast the webhook's door answers signed deliveries at a steady rate, and whether it loses any.
+"""How fast the webhook's door answers signed deliveries while a worker builds what they ask for, and what is lost.
 
-`python scripts/bench_webhook.py --rate 50 --seconds 60` serves the door in a process of its own, its table in an
-SQLite file, and sends from this one; `--busy` processes of a build's niceness stand for builds under way. It fails
-where a delivery is lost, or where the deliveries did not give as many builds as they are of versions.
+`make bench` sends 50 deliveries a second for a minute to `dbimage webhook serve --workers 1`: of versions of a
+real model in a registry of MLflow's, whose images the worker makes meanwhile. The table is an SQLite file, and
+the sender is this process, on the same machine. `--workers 0` measures the door alone. It fails where a delivery
+is lost, or where the deliveries do not end in as many images as they are of versions.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import hashlib
 import hmac
 import http.client
 import json
-import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import statistics
 import subprocess
@@ -26,13 +26,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import mlflow
+
+import sample_models
+from mlflow_dbimage.service.build import ACTIVE, Status
 from mlflow_dbimage.service.builds import Builds
 from mlflow_dbimage.service.database import open_database
+from sample_models.conda_channel import make_channel
 
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / ".cache" / "bench"
+SAMPLE = "sklearn-churn"
+COMMAND = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
 SECRET = "bench"
 RULES = [{"name": "all", "on": "version-created"}]
 SENDERS = 10  # as many as MLflow's server has by default
@@ -44,38 +53,65 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=50, help="deliveries a second")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--distinct", type=int, default=10, help="model versions that the deliveries are of")
-    parser.add_argument("--busy", type=int, default=2, help="processes that compute meanwhile")
+    parser.add_argument("--workers", type=int, default=1, help="of which each makes one image at a time")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, door(Path(folder)) as url, load(given.busy):
-        statuses, seconds = send(url, given.rate, given.rate * given.seconds, given.distinct)
-        database = open_database(f"sqlite:///{folder}/builds.db")
-        builds = len(Builds(database).find(limit=100_000))
-        database.close()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.workers:
+            register(folder, given.distinct)
+        with door(folder, given.workers) as url, closing(open_database(_table(folder))) as database:
+            builds = Builds(database)
+            statuses, seconds = send(url, given.rate, given.rate * given.seconds, given.distinct)
+            made_meanwhile = builds.counts()
+            ended = until_ended(builds) if given.workers else made_meanwhile
     seconds.sort()
     result = {
         "deliveries": len(seconds),
         "statuses": dict(statuses),
-        "builds": builds,
         "median_ms": round(1000 * statistics.median(seconds), 1),
         "p99_ms": round(1000 * seconds[int(0.99 * len(seconds)) - 1], 1),
         "worst_ms": round(1000 * seconds[-1], 1),
+        "builds_as_the_last_was_sent": made_meanwhile,
+        "builds_at_the_end": ended,
     }
     print(json.dumps(result, indent=2))
-    if statuses[202] + statuses[200] != given.rate * given.seconds or builds != given.distinct:
-        sys.exit("deliveries were lost, or are not the builds that they should be")
+    wanted = {"built" if given.workers else "queued": given.distinct}
+    if statuses[202] + statuses[200] != given.rate * given.seconds or ended != wanted:
+        sys.exit("deliveries were lost, or are not the images that they should be")
+
+
+def register(folder: Path, count: int) -> None:
+    """Register versions of a sample, and build it once: what is downloaded is no part of the measurement."""
+    os.environ.setdefault("DBIMAGE_BASE_IMAGE", "apt:bookworm")
+    channel = make_channel(KEPT / "channel").url
+    os.environ.update(
+        DBIMAGE_CACHE_DIR=str(KEPT / "cache"),
+        DBIMAGE_CHANNEL_MAP=f"conda-forge={channel},defaults={channel}",
+        DBIMAGE_TARGET=f"oci:{folder}/images",
+        MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db",
+    )
+    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    client.create_registered_model("churn")
+    for number in range(1, count + 1):
+        sample_models.make(SAMPLE, folder / f"model-{number}")
+        (folder / f"model-{number}" / "notes.txt").write_text(f"version {number}")
+        client.create_model_version("churn", str(folder / f"model-{number}"))
+    subprocess.run([*COMMAND, "build", "models:/churn/1", "--name", "warm-up", "--quiet"], check=True)
+    for part in ("records/locks", "records/environments"):
+        shutil.rmtree(KEPT / "cache" / part, ignore_errors=True)
 
 
 @contextmanager
-def door(folder: Path) -> Iterator[str]:
-    """Serve the door in a process of its own."""
+def door(folder: Path, workers: int) -> Iterator[str]:
+    """Serve the door in a process of its own, and its workers."""
     given = {
         "XDG_DATA_HOME": str(folder / "data"),
-        "DBIMAGE_SERVICE_DATABASE": f"sqlite:///{folder}/builds.db",
+        "DBIMAGE_SERVICE_DATABASE": _table(folder),
+        "DBIMAGE_RECONCILE_EVERY": "0",
         "DBIMAGE_RULES": json.dumps(RULES),
         "DBIMAGE_WEBHOOK_SECRETS": SECRET,
     }
-    code = "from plugin_entrypoints.cli import main; main()"
-    command = [sys.executable, "-c", code, "webhook", "serve", "--port", "0", "--workers", "0", "--json"]
+    command = [*COMMAND, "webhook", "serve", "--port", "0", "--workers", str(workers), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **given})
     assert process.stdout is not None
     with process:
@@ -86,24 +122,15 @@ def door(folder: Path) -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
 
 
-@contextmanager
-def load(processes: int) -> Iterator[None]:
-    """Keep processors busy, as nicely as builds do."""
-    started = [multiprocessing.Process(target=_compute, daemon=True) for _ in range(processes)]
-    for process in started:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in started:
-            process.kill()
-            process.join()
+def until_ended(builds: Builds) -> dict[Status, int]:
+    """Wait until no build waits or runs, and return how many there are in each state."""
+    while builds.find(status=ACTIVE, limit=1):
+        time.sleep(0.5)
+    return builds.counts()
 
 
-def _compute() -> None:
-    os.nice(10)
-    while True:
-        hashlib.sha256(bytes(1 << 20))
+def _table(folder: Path) -> str:
+    return f"sqlite:///{folder}/builds.db"
 
 
 def send(url: str, rate: int, count: int, distinct: int) -> tuple[Counter[int], list[float]]:
