@@ -297,6 +297,34 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(scene, service, monke
     assert scene.log(process).count("said meanwhile\n") == 1
 
 
+@pytest.mark.postgresql
+def test_connections_that_postgresql_cuts_as_it_restarts_are_made_anew(postgresql, tmp_path, clock):
+    psycopg = pytest.importorskip("psycopg")
+    url = postgresql.new_database()
+    database = open_database(url)
+    queue = open_queue(None, tmp_path / "queue.db")
+    rules = read([{"name": "r", "on": "alias-set"}])
+    service = Service(
+        rules=rules, database=database, builds=Builds(database, clock), logs=BuildLogs(database), queue=queue
+    )
+    scene = Scene(service, clock)
+    process = scene.begin()
+    cut = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with psycopg.connect(url) as connection:
+        assert connection.execute(cut).fetchone()[0] >= 1
+    process.say(Lines(text="a line\n"), Naming())
+    scene.worker.turn()
+    assert process.allowed
+    process.say(Done(receipt=RECEIPT), end=True)
+    scene.worker.turn()
+    assert scene.now(process).status == "built"
+    assert "a line" in scene.log(process)
+    service.close()
+
+
 def test_a_worker_that_is_told_to_stop_hands_back(scene, service):
     process = scene.begin()
     stop = threading.Event()
