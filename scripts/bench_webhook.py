@@ -43,7 +43,7 @@ KEPT = ROOT / ".cache" / "bench"
 SAMPLE = "sklearn-churn"
 COMMAND = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
 SECRET = "bench"
-RULES = [{"name": "all", "on": "version-created"}]
+RULES = [{"name": "all", "on": "version-created", "deployment": "{model}-{version}"}]
 SENDERS = 10  # as many as MLflow's server has by default
 
 
