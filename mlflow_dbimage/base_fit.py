@@ -10,7 +10,7 @@ from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.cluster_python import ClusterPython, packages_place
+from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.oci.image import Image
@@ -36,7 +36,6 @@ def misfits(
         *_strangers(record, base),
         *_glibc(record, base),
         *_directories(record, base),
-        *_launcher(record, base),
         *_environment(record, image, base, read_python),
     )
 
@@ -60,12 +59,6 @@ def _directories(record: ImageRecord, base: BaseImage) -> list[str]:
         for path, stated in record.parents.items()
         if there[path] != stated
     ]
-
-
-def _launcher(record: ImageRecord, base: BaseImage) -> list[str]:
-    laid = [title for layer in record.layers if layer.kind == "launcher" for title in layer.contents]
-    strange = [title for title in laid if not title.endswith(f"/{packages_place(base.parents)}")]
-    return [f"{title} is for another Python than the base's own" for title in strange]
 
 
 def _environment(

@@ -31,6 +31,14 @@ def layer_records(layers: Sequence[AddedLayer]) -> tuple[LayerRecord, ...]:
     )
 
 
+def addition(added: AddedLayer, open_blob: Callable[[Digest], BinaryIO]) -> Addition:
+    """Give a layer that was made with its line of the history."""
+    digest = added.descriptor.digest
+    layer = Layer(descriptor=added.descriptor, diff_id=added.diff_id, open=lambda: open_blob(digest))
+    contents = ", ".join(added.contents)
+    return Addition(layer=layer, created_by=f"dbimage: {added.kind}: {added.title}", comment=contents[:2000])
+
+
 def assemble(
     base: BaseImage,
     layers: Sequence[AddedLayer],
@@ -48,7 +56,7 @@ def assemble(
     Raises:
         InputError: As `lay_on`.
     """
-    return lay_on(base, [_addition(each, open_blob) for each in layers], record)
+    return lay_on(base, [addition(each, open_blob) for each in layers], record)
 
 
 def lay_on(base: BaseImage, layers: Sequence[Addition], record: ImageRecord) -> Image:
@@ -86,7 +94,7 @@ def assemble_base(
         "org.opencontainers.image.base.digest": record.system_digest,
     }
     run = RunConfig(environment=environment, labels=labels)
-    return _laid(system, [_addition(each, open_blob) for each in layers], run)
+    return _laid(system, [addition(each, open_blob) for each in layers], run)
 
 
 def _laid(base: BaseImage, layers: Sequence[Addition], run: RunConfig) -> Image:
@@ -113,10 +121,3 @@ def own_layers(image: Image, record: ImageRecord) -> tuple[Addition, ...] | None
         return None
     found = [str(each.layer.diff_id) for each in additions]
     return additions if found == [each.diff_id for each in record.layers] else None
-
-
-def _addition(added: AddedLayer, open_blob: Callable[[Digest], BinaryIO]) -> Addition:
-    digest = added.descriptor.digest
-    layer = Layer(descriptor=added.descriptor, diff_id=added.diff_id, open=lambda: open_blob(digest))
-    contents = ", ".join(added.contents)
-    return Addition(layer=layer, created_by=f"dbimage: {added.kind}: {added.title}", comment=contents[:2000])

@@ -1,7 +1,8 @@
 """The same environment and model on another base: nothing is solved, installed or packed.
 
 Our layers are pure additions, so they can be laid on any base that their environment runs on. They are taken from
-the deployed image as they are, and opened only by a destination that lacks them.
+the deployed image as they are, and opened only by a destination that lacks them. The launcher of jobs alone is
+made anew, since it goes into the cluster's own Python, which is the base's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mlflow_dbimage import (
     base_image,
     cluster_python,
     expected_output,
+    layout_choice,
     model_image,
     model_reference,
 )
@@ -28,6 +30,8 @@ from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.image_proof import Candidate, ProofTools
+from mlflow_dbimage.model_layers import LayerStyle, write_launcher
+from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image
 from mlflow_dbimage.progress import Progress
@@ -104,7 +108,8 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
             request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
         )
         _must_fit(old, image, base, tools)
-        record = _record(old, base, _runtime(request, old, tools.catalogue))
+        kept, layers = _with_launcher(old, layers, base, tools.cache)
+        record = _record(kept, base, _runtime(request, old, tools.catalogue))
         moved = model_image.lay_on(base, layers, record)
         _must_be_free(request, tools.destination, moved)
 
@@ -166,6 +171,29 @@ def _must_fit(record: ImageRecord, image: Image, base: BaseImage, tools: RebaseT
             f"the image cannot be laid on `{base.reference}` as it is: {'; '.join(reasons)}",
             hint="build the model again on this base",
         )
+
+
+def _with_launcher(
+    old: ImageRecord, layers: tuple[Addition, ...], base: BaseImage, cache: BuildCache
+) -> tuple[ImageRecord, tuple[Addition, ...]]:
+    """Put the launcher for the new base's Python where that for the old one's lay, as a build does."""
+    style = LayerStyle(
+        directory=cache.directory("blobs"),
+        compression=Compression.of_identity(old.compressor),
+        parents=base.parents,
+    )
+    made = write_launcher(layout_choice.launcher_place(base), style)
+    launcher = list(
+        zip(
+            model_image.layer_records(made),
+            [model_image.addition(each, cache.open_blob) for each in made],
+            strict=True,
+        )
+    )
+    kept = [pair for pair in zip(old.layers, layers, strict=True) if pair[0].kind != "launcher"]
+    place = sum(1 for record, _ in kept if record.kind not in ("scoring", "model"))
+    laid = [*kept[:place], *launcher, *kept[place:]]
+    return replace(old, layers=tuple(each for each, _ in laid)), tuple(each for _, each in laid)
 
 
 def _runtime(request: RebaseRequest, record: ImageRecord, catalogue: Catalogue) -> str | None:

@@ -75,6 +75,11 @@ class Compression(enum.Enum):
             known = ", ".join(each.value for each in cls)
             raise UsageError("bad-value", f"no compression is named `{name}`; known are {known}") from None
 
+    @classmethod
+    def of_identity(cls, identity: str) -> Compression:
+        """Return the codec that said of itself that it is `identity`, in whatever version."""
+        return cls.ZSTD if identity.startswith("zstd ") else cls.GZIP
+
     @property
     def media_type(self) -> str:
         """The media type of a layer so compressed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_roots import SITE, Root, cluster_root, distribution
+from cluster_roots import Root, cluster_root, distribution
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_fit import misfits
 from mlflow_dbimage.base_image import BaseImage
@@ -140,16 +140,6 @@ def test_what_lies_in_the_clusters_python_moves_to_its_equal(tmp_path: Path) -> 
 
 def test_a_base_without_a_clusters_python_is_none_for_it(plain: Image) -> None:
     assert "it has no `/databricks/python3`" in found(CLUSTER, plain, on(plain))
-
-
-@pytest.mark.parametrize(("minor", "fits"), [("3.11", True), ("3.12", False), (None, False)])
-def test_the_launcher_is_for_one_python(plain: Image, minor: str | None, fits: bool) -> None:
-    title = f"the launcher in /{SITE}"
-    layer = LayerRecord(kind="launcher", digest="sha256:5", diff_id="sha256:6", size=7, contents=(title,))
-    record = replace(ISOLATED, layers=(layer,))
-    parents = {f"databricks/python3/lib/python{minor}": (0o755, 0, 0)} if minor else {}
-    said = found(record, plain, on(plain, **parents))
-    assert said == ("" if fits else f"{title} is for another Python than the base's own")
 
 
 def test_all_reasons_are_told(plain: Image) -> None:

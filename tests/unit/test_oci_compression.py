@@ -50,6 +50,7 @@ def test_what_is_compressed_is_read_back(compression: Compression, chunks: list[
     assert decompressed(data, compression.media_type) == b"".join(chunks)
     assert compressed(compression, *chunks) == data
     assert sniffed_media_type(data[:4]) == compression.media_type
+    assert Compression.of_identity(compression.identity) is compression
 
 
 @given(st.binary(max_size=3000))

@@ -21,7 +21,8 @@ from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.image_location import ImageLocation
-from mlflow_dbimage.model_layers import AddedLayer
+from mlflow_dbimage.layout_choice import launcher_place
+from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
@@ -37,6 +38,7 @@ from proof_tools import proof_tools
 from unit.test_build_receipt import RECORD
 
 QUIET = SilentProgress()
+LIB = "databricks/python3/lib"
 
 
 class Bases:
@@ -94,7 +96,12 @@ class Workshop:
     def image(self, name: str) -> tuple[Image, ImageRecord]:
         """The image that a build on that base gives."""
         on = self.base(name)
-        layers = [self._layer(on, kind) for kind in ("environment", "scoring", "model")]
+        style = LayerStyle(
+            directory=self.cache.directory("blobs"), compression=Compression.GZIP, parents=on.parents
+        )
+        launcher = write_launcher(launcher_place(on), style)
+        environment, scoring, model = (self._layer(on, kind) for kind in ("environment", "scoring", "model"))
+        layers = [environment, *launcher, scoring, model]
         record = replace(
             RECORD,
             base_reference=on.reference,
@@ -148,6 +155,8 @@ def workshop(tmp_path: Path) -> Workshop:
         "newer": base("2.39"),
         "older": base("2.31"),
         "closed": base("2.31", directory_entry("opt", 0o700, 10, 20)),
+        "python": base("2.36", directory_entry(f"{LIB}/python3.11/site-packages", 0o775, 0, 50)),
+        "other-python": base("2.36", directory_entry(f"{LIB}/python3.12/site-packages")),
         "arm": base(platform=Platform("linux", "arm64")),
     }
     images["taken"] = append(images["b"], [], RunConfig(labels=RECORD.to_labels()))
@@ -173,6 +182,24 @@ def test_it_is_the_image_that_a_build_on_the_new_base_gives(workshop: Workshop, 
     assert now is not None
     assert (now.digest, now.record) == (str(image.digest), record)
     assert workshop.store.noted == [("churn", "3", str(image.digest))]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("a", "python"), ("python", "a"), ("python", "other-python"), ("python", "python")],
+    ids=["it comes", "it goes", "it moves", "it stays"],
+)
+def test_the_launcher_is_for_the_python_of_the_new_base(
+    workshop: Workshop, layout: LayoutDestination, before: str, after: str
+) -> None:
+    workshop.deploy(layout, "churn", before)
+    receipt = workshop.rebase(layout, after)
+    image, record = workshop.image(after)
+    assert (receipt.digest, receipt.record) == (str(image.digest), record)
+    assert layout.image("churn").manifest == image.manifest
+    laid = [layer.contents for layer in record.layers if layer.kind == "launcher"]
+    wanted = {"python": "python3.11", "other-python": "python3.12"}.get(after)
+    assert laid == ([(f"the launcher in /{LIB}/{wanted}/site-packages",)] if wanted else [])
 
 
 def test_where_nothing_is_lacking_only_config_and_manifest_are_written(
