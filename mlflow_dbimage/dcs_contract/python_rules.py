@@ -242,6 +242,5 @@ RULES = (
         mend="build the image on a base whose `/databricks/python3` is that of `{runtime}`",
         check=_launcher,
         runtimes=_VIRTUAL,
-        severity="warning",
     ),
 )

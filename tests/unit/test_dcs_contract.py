@@ -529,9 +529,9 @@ def test_an_image_of_ours_without_its_entry_point_is_broken(root: Root, state: s
     assert {rule: (each.state, each.is_error) for rule, each in found.items()} == {"scoring": (state, True)}
 
 
-def test_an_image_of_ours_without_the_launcher_is_told():
+def test_an_image_of_ours_without_the_launcher_is_broken():
     found = broken(subject_of(of_ours().without(f"{SITE}/dbimage_launcher-1.0.dist-info")))
-    assert {rule: each.severity for rule, each in found.items()} == {"launcher": "warning"}
+    assert {rule: (each.state, each.is_error) for rule, each in found.items()} == {"launcher": ("missing", True)}
 
 
 def test_an_image_of_ours_held_against_another_runtime_is_told():

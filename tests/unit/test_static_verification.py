@@ -77,7 +77,7 @@ def test_a_word_is_the_name_of_a_deployment(tmp_path: Path) -> None:
     destination.set_name("main.churn", image, RECORD)
     report = verify("main.churn", None, here)
     assert report.runtime == "15.4-lts"
-    assert [each.rule for each in report.errors] == ["scoring"]
+    assert [each.rule for each in report.errors] == ["scoring", "launcher"]
 
 
 def test_a_name_that_is_not_deployed_is_told_how_to_name_places(image: Image, tmp_path: Path) -> None:
