@@ -175,7 +175,7 @@ def _notes(runtime: Runtime, subject: Subject, comparison: Comparison, cluster: 
             notes.append(f"{name} {logged} {verb}, and {key} has {has or 'none that is known'}")
     if any(each.pin.name == _SPARK for each in comparison.pins):
         notes.append(
-            f"pyspark is not put into an image for Databricks: clusters of {key} bring Spark {runtime.spark}"
+            f"clusters of {key} bring Spark {runtime.spark}: a model's pyspark is never put into their own Python"
         )
     if cluster is not runtime and cluster is not None:
         string = cluster.spark_version_string

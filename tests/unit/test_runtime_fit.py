@@ -42,7 +42,7 @@ def fit(key: str, subject: Subject = BARE) -> RuntimeFit:
         (
             "15.4",
             replace(BARE, pip=lines("pyspark[connect]>=3")),
-            "pyspark is not put into an image for Databricks: clusters of `15.4-lts` bring Spark 3.5.0",
+            "clusters of `15.4-lts` bring Spark 3.5.0: a model's pyspark is never put into their own Python",
         ),
         (
             "15.4.x-gpu-ml-scala2.12",
