@@ -6,6 +6,7 @@ import json
 import platform
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +22,18 @@ from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
 from mlflow_dbimage.build_request import BuildRequest
 from mlflow_dbimage.locking.environment_solver import CondaBackend, CondaRequest, CondaSolution
+from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
-from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.image import Image, RunConfig, append
 from mlflow_dbimage.oci.layout import Layout
+from mlflow_dbimage.oci.rootfs import rootfs_image
 from mlflow_dbimage.oci.validate import problems
 from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.settings_sources import Surroundings
 from mlflow_dbimage.whiteout_check import remains
+from oci_samples import LINUX
+from sample_models.channel import interpreters
 from toy_wheels import make_wheel
 from whole_environment import Tree, install_whole, states, unpack_all
 
@@ -272,11 +277,53 @@ def test_an_environment_elsewhere_is_found_by_a_link(site: Site) -> None:
     assert "small 2.0" in site.distributions("linked")
 
 
-def test_what_does_not_fit_is_refused_with_what_would(site: Site) -> None:
-    code, error, message, hint = site.fails(base=f"rootfs:{site.system}", env_layout="overlay")
-    assert (code, error) == (4, "layout-impossible")
-    assert "it is no golden base" in message
-    assert "let the environment be isolated" in hint
+# Bases that are not as they should be
+
+
+@pytest.fixture(scope="module")
+def unfit(site: Site) -> dict[str, str]:
+    """Bases over which nothing can be laid, by what is wrong with them."""
+    whole = Layout(site.folder / "bases").image("base-toy", LINUX)
+    squashed = site.folder / "squashed"
+    unpack_all(whole.layers, squashed / "root")
+    with tarfile.open(squashed / "root.tar", "w") as archive:
+        archive.add(squashed / "root", "")
+    image = rootfs_image(squashed / "root.tar", LINUX, squashed, Compression.GZIP)
+    layout = Layout(squashed / "images")
+    image = append(image, [], RunConfig(labels=whole.labels))
+    layout.write_image(image)
+    layout.set_tags({"v1": image.descriptor})
+    other = next(each for each in interpreters.find() if each.minor == "3.10")
+    listed = site.folder / "other.yml"
+    listed.write_text(f"name: other\nchannels: [conda-forge]\ndependencies:\n- python={other.version}\n")
+    command = ("base", "build", "--from-env", listed, "--system", f"rootfs:{site.system}", "--json")
+    done = site.bench.run(*command, "-t", f"oci:{site.folder}/bases")
+    assert done.returncode == 0, done.stderr
+    return {
+        "no golden base": f"rootfs:{site.system}",
+        "without its inventory": f"oci:{squashed}/images:v1",
+        "another Python": str(json.loads(done.stdout)["reference"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code", "code", "says", "by_itself"),
+    [
+        ("no golden base", 4, "layout-impossible", "it is no golden base", "isolated"),
+        ("another Python", 4, "layout-impossible", f"has Python 3.10, and the model needs {MINOR}", "isolated"),
+        ("without its inventory", 3, "base-invalid", "lacks the inventory that its record names", None),
+    ],
+)
+def test_a_fault_of_a_base_is_told(
+    site: Site, unfit: dict[str, str], fault: str, exit_code: int, code: str, says: str, by_itself: str | None
+) -> None:
+    found = site.fails(base=unfit[fault], env_layout="overlay")
+    assert found[:2] == (exit_code, code)
+    assert says in found[2]
+    if by_itself is None:
+        assert site.fails(base=unfit[fault])[:2] == (exit_code, code)
+    else:
+        assert site.plan(base=unfit[fault])["environment"]["kind"] == by_itself
 
 
 def test_a_base_that_moves_while_an_image_is_built_is_the_one_that_was_planned(site: Site) -> None:
