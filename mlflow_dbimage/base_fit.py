@@ -8,7 +8,6 @@ from dataclasses import replace
 from mlflow_dbimage import base_environment, model_layers
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.base_image import BaseImage
-from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.errors import MatchError
@@ -66,12 +65,7 @@ def _environment(
 ) -> list[str]:
     """Hold what an image takes from its base's environment against the new base's."""
     if record.env_layout == "isolated":
-        golden = BaseRecord.from_labels(base.image.labels)
-        if any(layer.kind == "whiteouts" for layer in record.layers):
-            return []  # made for a golden base with an environment at the same place: it hides all that is there
-        if golden is None or golden.environment_prefix != record.environment_prefix:
-            return []
-        return [f"it has an environment of its own at `{golden.environment_prefix}`, which would show through"]
+        return []  # what a golden base has at the same place is hidden
     if record.env_layout == "cluster":
         return _python_differences(record, image, base, read_python)
     old, new = base_environment.read(image), base_environment.read(base.image)

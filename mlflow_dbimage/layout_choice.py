@@ -131,15 +131,19 @@ def launcher_place(base: BaseImage) -> str | None:
     return None if has_one else packages_place(base.parents)
 
 
+def hidden_by_isolated(base: BaseImage) -> tuple[str, ...]:
+    """Return what an isolated environment hides, as paths in the image: what a golden base has at its place."""
+    golden = BaseRecord.from_labels(base.image.labels)
+    return (IMAGE_PREFIX[1:],) if golden is not None and golden.environment_prefix == IMAGE_PREFIX else ()
+
+
 def _isolated(wish: LayoutWish, lock: LockFor, notes: tuple[str, ...] = ()) -> EnvironmentLayout:
-    """Lay the environment out alone: what a golden base has at the same place is hidden."""
-    golden = BaseRecord.from_labels(wish.base.image.labels)
-    taken = golden is not None and golden.environment_prefix == IMAGE_PREFIX
+    """Lay the environment out alone."""
     return EnvironmentLayout(
         kind="isolated",
         prefix=IMAGE_PREFIX,
         locked=lock(None),
-        hidden=(IMAGE_PREFIX[1:],) if taken else (),
+        hidden=hidden_by_isolated(wish.base),
         notes=notes,
     )
 

@@ -1,8 +1,8 @@
 """The same environment and model on another base: nothing is solved, installed or packed.
 
 Our layers are pure additions, so they can be laid on any base that their environment runs on. They are taken from
-the deployed image as they are, and opened only by a destination that lacks them. The launcher of jobs alone is
-made anew, since it goes into the cluster's own Python, which is the base's.
+the deployed image as they are, and opened only by a destination that lacks them. Two small ones are made anew,
+since they are for one base: what hides its environment from an isolated one, and the launcher in its Python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlflow_dbimage import (
 )
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_cache import BuildCache
-from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord
+from mlflow_dbimage.build_receipt import BuildReceipt, ImageRecord, LayerRecord
 from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
@@ -30,7 +30,7 @@ from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.image_proof import Candidate, ProofTools
-from mlflow_dbimage.model_layers import LayerStyle, write_launcher
+from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image
@@ -108,7 +108,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
             request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
         )
         _must_fit(old, image, base, tools)
-        kept, layers = _with_launcher(old, layers, base, tools.cache)
+        kept, layers = _fitted(old, layers, base, tools.cache)
         record = _record(kept, base, _runtime(request, old, tools.catalogue))
         moved = model_image.lay_on(base, layers, record)
         _must_be_free(request, tools.destination, moved)
@@ -173,27 +173,28 @@ def _must_fit(record: ImageRecord, image: Image, base: BaseImage, tools: RebaseT
         )
 
 
-def _with_launcher(
+def _fitted(
     old: ImageRecord, layers: tuple[Addition, ...], base: BaseImage, cache: BuildCache
 ) -> tuple[ImageRecord, tuple[Addition, ...]]:
-    """Put the launcher for the new base's Python where that for the old one's lay, as a build does."""
+    """Make the layers anew that are for one base: what hides its environment, and the launcher."""
     style = LayerStyle(
         directory=cache.directory("blobs"),
         compression=Compression.of_identity(old.compressor),
         parents=base.parents,
     )
-    made = write_launcher(layout_choice.launcher_place(base), style)
-    launcher = list(
-        zip(
-            model_image.layer_records(made),
-            [model_image.addition(each, cache.open_blob) for each in made],
-            strict=True,
-        )
-    )
-    kept = [pair for pair in zip(old.layers, layers, strict=True) if pair[0].kind != "launcher"]
+    hides = old.env_layout == "isolated"  # what others hide is of their environment, which is the same on any base
+    hidden = write_whiteouts(layout_choice.hidden_by_isolated(base), style) if hides else ()
+    launcher = write_launcher(layout_choice.launcher_place(base), style)
+    anew = {"launcher", "whiteouts"} if hides else {"launcher"}
+    kept = [pair for pair in zip(old.layers, layers, strict=True) if pair[0].kind not in anew]
     place = sum(1 for record, _ in kept if record.kind not in ("scoring", "model"))
-    laid = [*kept[:place], *launcher, *kept[place:]]
+    laid = [*_recorded(hidden, cache), *kept[:place], *_recorded(launcher, cache), *kept[place:]]
     return replace(old, layers=tuple(each for each, _ in laid)), tuple(each for _, each in laid)
+
+
+def _recorded(layers: tuple[AddedLayer, ...], cache: BuildCache) -> list[tuple[LayerRecord, Addition]]:
+    additions = [model_image.addition(each, cache.open_blob) for each in layers]
+    return list(zip(model_image.layer_records(layers), additions, strict=True))
 
 
 def _runtime(request: RebaseRequest, record: ImageRecord, catalogue: Catalogue) -> str | None:

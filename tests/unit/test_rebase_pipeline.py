@@ -21,8 +21,8 @@ from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.image_location import ImageLocation
-from mlflow_dbimage.layout_choice import launcher_place
-from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher
+from mlflow_dbimage.layout_choice import hidden_by_isolated, launcher_place
+from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
@@ -35,6 +35,7 @@ from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings_sources import Surroundings, load
 from oci_samples import LINUX, image_of, plain_layer
 from proof_tools import proof_tools
+from unit.test_base_record import RECORD as GOLDEN
 from unit.test_build_receipt import RECORD
 
 QUIET = SilentProgress()
@@ -100,8 +101,9 @@ class Workshop:
             directory=self.cache.directory("blobs"), compression=Compression.GZIP, parents=on.parents
         )
         launcher = write_launcher(launcher_place(on), style)
+        hidden = write_whiteouts(hidden_by_isolated(on), style)
         environment, scoring, model = (self._layer(on, kind) for kind in ("environment", "scoring", "model"))
-        layers = [environment, *launcher, scoring, model]
+        layers = [*hidden, environment, *launcher, scoring, model]
         record = replace(
             RECORD,
             base_reference=on.reference,
@@ -159,6 +161,7 @@ def workshop(tmp_path: Path) -> Workshop:
         "other-python": base("2.36", directory_entry(f"{LIB}/python3.12/site-packages")),
         "arm": base(platform=Platform("linux", "arm64")),
     }
+    images["golden"] = append(base(seed="golden"), [], RunConfig(labels=GOLDEN.to_labels()))
     images["taken"] = append(images["b"], [], RunConfig(labels=RECORD.to_labels()))
     return Workshop(tmp_path, images)
 
@@ -200,6 +203,17 @@ def test_the_launcher_is_for_the_python_of_the_new_base(
     laid = [layer.contents for layer in record.layers if layer.kind == "launcher"]
     wanted = {"python": "python3.11", "other-python": "python3.12"}.get(after)
     assert laid == ([(f"the launcher in /{LIB}/{wanted}/site-packages",)] if wanted else [])
+
+
+@pytest.mark.parametrize(("before", "after"), [("a", "golden"), ("golden", "a"), ("golden", "golden")])
+def test_what_a_golden_base_has_at_the_place_of_the_environment_is_hidden(
+    workshop: Workshop, layout: LayoutDestination, before: str, after: str
+) -> None:
+    workshop.deploy(layout, "churn", before)
+    receipt = workshop.rebase(layout, after)
+    image, record = workshop.image(after)
+    assert (receipt.digest, receipt.record) == (str(image.digest), record)
+    assert [layer.kind for layer in record.layers[:-3]] == (["whiteouts"] if after == "golden" else [])
 
 
 def test_where_nothing_is_lacking_only_config_and_manifest_are_written(
