@@ -140,19 +140,26 @@ def golden_mirror():
 
 
 @pytest.fixture(scope="session")
-def golden_7_6_ml(base_rootfs, shared_cache_dir):
-    """Return the golden base of 7.6 ML: all 180 entries of its list, at conda's root environment."""
-    from services.golden_bases import base_7_6_ml
-
-    return base_7_6_ml(KEPT / "golden", base_rootfs, shared_cache_dir)
+def golden_builds() -> Path:
+    """Return the build cache in which golden bases are made: their environments are kept."""
+    (KEPT / "golden").mkdir(parents=True, exist_ok=True)
+    return _build_cache(KEPT / "golden" / "builds")
 
 
 @pytest.fixture(scope="session")
-def golden_15_4_lts_ml(conda_channel, base_rootfs, shared_cache_dir):
-    """Return a golden base of 15.4 LTS ML: 80 of its pins, with what they need, and the channel's own Python."""
+def golden_7_6_ml(base_rootfs, golden_builds):
+    """Return the golden base of 7.6 ML: all 180 entries of its list, at conda's root environment."""
+    from services.golden_bases import base_7_6_ml
+
+    return base_7_6_ml(KEPT / "golden", base_rootfs, golden_builds)
+
+
+@pytest.fixture(scope="session")
+def golden_15_4_lts_ml(conda_channel, base_rootfs, golden_builds):
+    """Return a golden base of 15.4 LTS ML: 44 of its pins, with what they need, and the channel's own Python."""
     from services.golden_bases import base_15_4_lts_ml
 
-    return base_15_4_lts_ml(KEPT / "golden", base_rootfs, shared_cache_dir, conda_channel.url)
+    return base_15_4_lts_ml(KEPT / "golden", base_rootfs, golden_builds, conda_channel.url)
 
 
 @pytest.fixture(scope="session")

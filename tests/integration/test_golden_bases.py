@@ -500,9 +500,14 @@ def test_others_read_a_golden_base(golden_7_6_ml: MadeBase) -> None:
 @pytest.mark.base
 @pytest.mark.registry
 def test_the_commands_of_the_documentation_build_them(
-    golden_mirror: Mirror, base_rootfs: Path, shared_cache_dir: Path, registry, tmp_path: Path
+    golden_mirror: Mirror,
+    golden_7_6_ml: MadeBase,
+    golden_builds: Path,
+    base_rootfs: Path,
+    registry,
+    tmp_path: Path,
 ) -> None:
-    """Behind a mirror: as they stand, but for the addresses."""
+    """Behind a mirror: as they stand, but for the addresses; the environment is that of the base that is made."""
     documents = [(CLONE / name).read_text() for name in ("README.md", "docs/bases.md")]
     blocks = [text.split("<!-- mirror -->\n```sh\n")[1].split("```")[0] for text in documents]
     assert blocks[0] == blocks[1]
@@ -522,7 +527,7 @@ def test_the_commands_of_the_documentation_build_them(
     done = subprocess.run(
         ["bash", "-euc", f'dbimage() {{ {program} "$@"; }}\n{script}'],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(CLONE), "DBIMAGE_CACHE_DIR": str(shared_cache_dir)},
+        env={**os.environ, "PYTHONPATH": str(CLONE), "DBIMAGE_CACHE_DIR": str(golden_builds)},
         capture_output=True,
         text=True,
         check=False,
@@ -534,7 +539,7 @@ def test_the_commands_of_the_documentation_build_them(
         "7.6-ml": ["-", "7.6-ml", "3.7.10", "180", "0"],
         "databricks-ml": ["-", "-", "3.7.10", "180", "0"],
     }
-    assert f'"7.6-ml" = "//{registry.host}/models/bases/7.6-ml@sha256:' in done.stdout
+    assert f'"7.6-ml" = "//{registry.host}/models/bases/7.6-ml@{golden_7_6_ml.receipt["digest"]}"' in done.stdout
 
 
 def test_help_is_cheap() -> None:

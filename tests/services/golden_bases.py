@@ -1,7 +1,8 @@
 """Golden bases on the Debian base, made once by the real `dbimage base build` and kept.
 
 Two of them: the packages of 7.6 ML, all 180 entries of the runtime's list, out of a company's mirror that is a
-folder; and of 15.4 LTS ML the pins that loading and predicting need, out of the real index.
+folder; and of 15.4 LTS ML the pins that loading and predicting need, out of the real index. The build cache is
+kept too: a base that other code is to make has its environment there, unless its packages are others.
 """
 
 from __future__ import annotations
@@ -28,9 +29,18 @@ CLONE = Path(__file__).resolve().parents[2]
 DBIMAGE = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
 DATA = files("mlflow_dbimage.runtimes") / "data"
 
+# What the mirror is made by.
+_OF_MIRROR = (
+    *(
+        f"sample_models/channel/{part}.py"
+        for part in ("interpreters", "libraries", "package", "runtime_list", "wheels")
+    ),
+    "tests/services/package_mirror.py",
+    "mlflow_dbimage/runtimes/data/conda/7.6-ml-conda.yml",
+)
 # What a base is made by, as far as it decides what is in it: made with other code, a base is still a base.
 _PARTS = ("accounts", "environment", "form", "pipeline", "record")
-_SOURCES = (
+_OF_BASE = (
     *(f"mlflow_dbimage/base_{part}.py" for part in _PARTS),
     "mlflow_dbimage/package_list.py",
     "mlflow_dbimage/locking/exact_*.py",
@@ -42,15 +52,12 @@ STAND_INS = ("horovod", "tensorboard", "tensorflow-cpu", "xgboost")
 #: Of the pins of 15.4 LTS ML, what loading and predicting import, with all that they need.
 PACKAGES_15_4 = tuple(
     """
-    asttokens backcall cachetools certifi charset-normalizer click cloudpickle comm contourpy cycler databricks-sdk
-    debugpy decorator deprecated entrypoints executing fonttools gitdb gitpython google-auth idna
-    importlib-metadata ipykernel ipython jedi jinja2 joblib jupyter-client jupyter-core kiwisolver lightgbm
-    markupsafe matplotlib matplotlib-inline mlflow-skinny nest-asyncio numpy opentelemetry-api opentelemetry-sdk
-    opentelemetry-semantic-conventions packaging pandas parso pexpect pickleshare pillow pip platformdirs
-    prompt-toolkit protobuf psutil ptyprocess pure-eval pyarrow pyasn1 pyasn1-modules pygments pyparsing
-    python-dateutil pytz pyyaml pyzmq requests rsa scikit-learn scipy setuptools six smmap sqlparse stack-data
-    threadpoolctl tornado traitlets typing-extensions urllib3 wcwidth wheel wrapt zipp
-    """.split()  # noqa: SIM905  # a list of 80 lines reads worse
+    cachetools certifi charset-normalizer click cloudpickle databricks-sdk deprecated entrypoints gitdb gitpython
+    google-auth idna importlib-metadata joblib lightgbm mlflow-skinny numpy opentelemetry-api opentelemetry-sdk
+    opentelemetry-semantic-conventions packaging pandas pip protobuf pyarrow pyasn1 pyasn1-modules python-dateutil
+    pytz pyyaml requests rsa scikit-learn scipy setuptools six smmap sqlparse threadpoolctl typing-extensions
+    urllib3 wheel wrapt zipp
+    """.split()  # noqa: SIM905  # a list of 44 lines reads worse
 )
 
 
@@ -86,7 +93,7 @@ class MadeBase:
 
 def mirror_of_7_6_ml(kept: Path) -> Mirror:
     """Return the mirror of everything in the 7.6 ML list, made on the first call."""
-    target = kept / f"mirror-7.6-ml-{_key()}"
+    target = kept / f"mirror-7.6-ml-{_mirror_key()}"
     kept.mkdir(parents=True, exist_ok=True)
     with FileLock(kept / "mirror-7.6-ml.lock"):
         if not target.exists():
@@ -104,12 +111,13 @@ def base_7_6_ml(kept: Path, base_rootfs: Path, builds: Path) -> MadeBase:
     """Return the golden base of 7.6 ML, at conda's root environment `databricks-ml`."""
     variables = mirror_of_7_6_ml(kept).variables
     options = ["--runtime", "7.6-ml", "--system", f"rootfs:{base_rootfs}"]
-    return _made("7.6-ml", options, variables, kept, builds)
+    return _made(f"7.6-ml-{_mirror_key()}", options, variables, kept, builds)
 
 
 def base_15_4_lts_ml(kept: Path, base_rootfs: Path, builds: Path, channel: str) -> MadeBase:
     """Return the golden base of `PACKAGES_15_4`, whose Python is of another patch than the runtime's."""
-    runtimes = kept / f"runtimes-{_key()}"
+    runtimes = kept / f"runtimes-{_digest(' '.join(PACKAGES_15_4).encode())}"
+    kept.mkdir(parents=True, exist_ok=True)
     with FileLock(kept / "runtimes.lock"):
         if not runtimes.exists():
             runtimes.mkdir(parents=True)
@@ -119,11 +127,11 @@ def base_15_4_lts_ml(kept: Path, base_rootfs: Path, builds: Path, channel: str) 
         "DBIMAGE_RUNTIMES_DIR": str(runtimes),
     }
     options = ["--runtime", "15.4-lts-ml", "--system", f"rootfs:{base_rootfs}", "--allow-drift"]
-    return _made("15.4-lts-ml", options, variables, kept, builds)
+    return _made(runtimes.name.replace("runtimes", "15.4-lts-ml"), options, variables, kept, builds)
 
 
 def _made(name: str, options: list[str], variables: Mapping[str, str], kept: Path, builds: Path) -> MadeBase:
-    folder = kept / f"{name}-{_key(*_SOURCES)}-{_short(' '.join(options))}"
+    folder = kept / f"{name}-{_digest(*_contents(_OF_BASE), ' '.join(options).encode())}"
     with FileLock(kept / f"{name}.lock"):
         if not (folder / "receipt.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -166,14 +174,16 @@ def _write_runtime(key: str, names: tuple[str, ...], folder: Path) -> None:
     (folder / f"{key}.yml").write_text(yaml.safe_dump(data))
 
 
-def _key(*more: str) -> str:
-    """Return what changes with the sources of the mirror, and with some more."""
-    patterns = ("sample_models/channel/*.py", "tests/services/*_mirror.py", "tests/services/golden_bases.py")
-    lists = "mlflow_dbimage/runtimes/data/conda/*.yml"
-    sources = [path for pattern in (*patterns, lists, *more) for path in CLONE.glob(pattern)]
-    content = [path.name.encode() + b"\0" + path.read_bytes() for path in sorted(sources)]
-    return _short(b"\0".join(content).hex())
+def _mirror_key() -> str:
+    """Return what changes with what the mirror has."""
+    return _digest(*_contents(_OF_MIRROR), " ".join(STAND_INS).encode())
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _contents(patterns: tuple[str, ...]) -> list[bytes]:
+    """Return the names and contents of files of the clone."""
+    paths = sorted(path for pattern in patterns for path in CLONE.glob(pattern))
+    return [part for path in paths for part in (path.name.encode(), path.read_bytes())]
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
