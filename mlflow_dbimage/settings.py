@@ -88,12 +88,10 @@ class Settings:
         ),
     )
     channels: tuple[str, ...] = field(
-        default=(),
-        metadata=_key(kinds.CHANNELS, "conda channels to use instead of the model's, first is first"),
+        default=(), metadata=_key(kinds.CHANNELS, "conda channels to use instead of the model's, first is first")
     )
     index_url: str | None = field(
-        default=None,
-        metadata=_key(kinds.URL, "package index for the pip part", default="as `uv` is configured"),
+        default=None, metadata=_key(kinds.URL, "package index for the pip part", default="as `uv` is configured")
     )
     extra_index_url: tuple[str, ...] = field(default=(), metadata=_key(kinds.URLS, "further package indexes"))
     exclude_newer: datetime | None = field(
@@ -284,18 +282,14 @@ class Settings:
     webhook_secrets: tuple[kinds.Secret, ...] = field(
         default=(),
         metadata=_key(
-            kinds.SECRETS,
-            "secrets that sign deliveries; two while one takes the other's place",
-            scope=Scope.SITE,
+            kinds.SECRETS, "secrets that sign deliveries; two while one takes the other's place", scope=Scope.SITE
         ),
     )
     webhook_unsigned: bool = field(
-        default=False,
-        metadata=_key(kinds.FLAG, "take deliveries that nobody signed, too", scope=Scope.SITE),
+        default=False, metadata=_key(kinds.FLAG, "take deliveries that nobody signed, too", scope=Scope.SITE)
     )
     worker_builds: int = field(
-        default=1,
-        metadata=_key(kinds.integer(1, 64), "builds that a worker runs at a time", scope=Scope.SITE),
+        default=1, metadata=_key(kinds.integer(1, 64), "builds that a worker runs at a time", scope=Scope.SITE)
     )
     worker_grace: int = field(
         default=30,
@@ -402,13 +396,7 @@ def _described(name: str, default: object, metadata: Mapping[str, Any]) -> Key:
     if text is None:
         nothing = default is None or default is MISSING or default == ()
         text = "" if nothing else str(default).lower() if isinstance(default, bool) else str(default)
-    return Key(
-        name=name,
-        kind=metadata["kind"],
-        default_text=text,
-        scope=metadata["scope"],
-        doc=metadata["doc"],
-    )
+    return Key(name=name, kind=metadata["kind"], default_text=text, scope=metadata["scope"], doc=metadata["doc"])
 
 
 #: Every key, in the order of the documentation.
