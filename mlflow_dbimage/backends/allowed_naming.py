@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import BinaryIO
 
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, Destination, Written
@@ -49,6 +50,18 @@ class AllowedNaming:
     def write(self, name: str, image: Image, progress: Progress) -> Written:
         """Write an image without giving it a name."""
         return self._destination.write(name, image, progress)
+
+    def hold(self, name: str, image: Image) -> None:
+        """Keep a written image from being collected before it has a name."""
+        self._destination.hold(name, image)
+
+    def open_blob(self, name: str, blob: Descriptor) -> BinaryIO:
+        """Open a blob that is there."""
+        return self._destination.open_blob(name, blob)
+
+    def release(self, name: str, image: Image) -> None:
+        """Keep it no longer."""
+        self._destination.release(name, image)
 
     def delete(self, name: str) -> bool:
         """Take a name away."""
