@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from dcs_roots import satisfying
+from dcs_roots import Program, satisfying
 from fakes.package_index import PackageIndex, serve
 from light_build import Bench, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage.oci.compression import Compression
@@ -31,7 +31,8 @@ def bench(conda_channel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     root = satisfying(RUNTIME)
     # The Pythons of the local channel are those of this machine, and need its glibc.
     libc = re.sub(rb"version 2\.\d+", b"version 2.99", bytes(root.files[LIBC]))
-    image = replace(root, files={**root.files, LIBC: libc}).image(Compression.GZIP)
+    shell = {"usr/bin/sh": Program(b"what runs scripts")}
+    image = replace(root, files={**root.files, **shell, LIBC: libc}).image(Compression.GZIP)
     Layout(place / "base").write_image(image)
     Layout(place / "base").set_tags({"v1": image.descriptor})
     model = light_model(place / "model")
