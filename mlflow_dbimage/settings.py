@@ -67,6 +67,7 @@ def _key(
 
 
 _expert = partial(_key, scope=Scope.EXPERT)
+_site = partial(_key, scope=Scope.SITE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +159,9 @@ class Settings:
     )
     sbom: str = field(
         default="cyclonedx",
-        metadata=_key(
+        metadata=_expert(
             kinds.choice("cyclonedx", "spdx", "none"),
             "form of the bill of materials that is attached; `spdx` adds to CycloneDX",
-            scope=Scope.EXPERT,
         ),
     )
     compression: str = field(
@@ -196,157 +196,123 @@ class Settings:
 
     target: ImageLocation | None = field(
         default=None,
-        metadata=_key(
-            kinds.TARGET,
-            "destination where none is named",
-            scope=Scope.SITE,
-            default="an OCI layout in the user's data folder",
+        metadata=_site(
+            kinds.TARGET, "destination where none is named", default="an OCI layout in the user's data folder"
         ),
     )
     cache_dir: Path = field(
         default_factory=lambda: Path(platformdirs.user_cache_dir(APPLICATION)),
-        metadata=_key(kinds.PATH, "folder of the caches", scope=Scope.SITE, default="the user's cache folder"),
+        metadata=_site(kinds.PATH, "folder of the caches", default="the user's cache folder"),
     )
     channel_map: Mapping[str, str] = field(
         default_factory=lambda: _EMPTY,
-        metadata=_key(
-            kinds.URL_TABLE, "where conda channels are found, by name (also `defaults`)", scope=Scope.SITE
-        ),
+        metadata=_site(kinds.URL_TABLE, "where conda channels are found, by name (also `defaults`)"),
     )
     local_version_indexes: Mapping[str, str] = field(
         default_factory=lambda: _EMPTY,
-        metadata=_key(
+        metadata=_site(
             kinds.URL_TABLE,
             "package indexes of local versions, by label (`+cu117`), for lines such as `torch==1.13.1+cu117`",
-            scope=Scope.SITE,
         ),
     )
     bases: Mapping[str, ImageLocation] = field(
-        default_factory=lambda: _EMPTY,
-        metadata=_key(kinds.BASE_TABLE, "base images of runtimes, by runtime", scope=Scope.SITE),
+        default_factory=lambda: _EMPTY, metadata=_site(kinds.BASE_TABLE, "base images of runtimes, by runtime")
     )
     runtimes_dir: Path | None = field(
-        default=None, metadata=_key(kinds.PATH, "folder with further runtime descriptions", scope=Scope.SITE)
+        default=None, metadata=_site(kinds.PATH, "folder with further runtime descriptions")
     )
     apt_mirror: str | None = field(
         default=None,
-        metadata=_key(
-            kinds.URL,
-            "apt mirror of `apt:` bases",
-            scope=Scope.SITE,
-            default="as this machine's apt is configured",
-        ),
+        metadata=_site(kinds.URL, "apt mirror of `apt:` bases", default="as this machine's apt is configured"),
     )
     apt_packages: tuple[str, ...] = field(
-        default=(), metadata=_key(kinds.NAMES, "packages to add to `apt:` bases", scope=Scope.SITE)
+        default=(), metadata=_site(kinds.NAMES, "packages to add to `apt:` bases")
     )
 
     rules: tuple[Mapping[str, object], ...] = field(
-        default=(),
-        metadata=_key(kinds.RULES, "which events of the registry build what; first match wins", scope=Scope.SITE),
+        default=(), metadata=_site(kinds.RULES, "which events of the registry build what; first match wins")
     )
     service_database: str | None = field(
         default=None,
-        metadata=_key(
+        metadata=_site(
             kinds.service_url("sqlite", "postgresql"),
             "database of the service's builds",
-            scope=Scope.SITE,
             default="an SQLite file in the user's data folder",
         ),
     )
     service_queue: str | None = field(
         default=None,
-        metadata=_key(
+        metadata=_site(
             kinds.service_url("redis", "rediss"),
             "queue of the service's builds",
-            scope=Scope.SITE,
             default="an SQLite file in the user's data folder",
         ),
     )
     service_token: kinds.Secret | None = field(
-        default=None,
-        metadata=_key(
-            kinds.TOKEN, "what people and programs show that may see and change builds", scope=Scope.SITE
-        ),
+        default=None, metadata=_site(kinds.TOKEN, "what people and programs show that may see and change builds")
     )
     service_proxy_header: str | None = field(
-        default=None,
-        metadata=_key(
-            kinds.HEADER, "header in which a proxy of `service_proxies` names its user", scope=Scope.SITE
-        ),
+        default=None, metadata=_site(kinds.HEADER, "header in which a proxy of `service_proxies` names its user")
     )
     service_proxies: tuple[kinds.Network, ...] = field(
-        default=(),
-        metadata=_key(kinds.NETWORKS, "proxies whose `service_proxy_header` is believed", scope=Scope.SITE),
+        default=(), metadata=_site(kinds.NETWORKS, "proxies whose `service_proxy_header` is believed")
     )
     webhook_secrets: tuple[kinds.Secret, ...] = field(
         default=(),
-        metadata=_key(
-            kinds.SECRETS, "secrets that sign deliveries; two while one takes the other's place", scope=Scope.SITE
-        ),
+        metadata=_site(kinds.SECRETS, "secrets that sign deliveries; two while one takes the other's place"),
     )
     webhook_unsigned: bool = field(
-        default=False, metadata=_key(kinds.FLAG, "take deliveries that nobody signed, too", scope=Scope.SITE)
+        default=False, metadata=_site(kinds.FLAG, "take deliveries that nobody signed, too")
     )
     worker_builds: int = field(
-        default=1, metadata=_key(kinds.integer(1, 64), "builds that a worker runs at a time", scope=Scope.SITE)
+        default=1, metadata=_site(kinds.integer(1, 64), "builds that a worker runs at a time")
     )
     worker_grace: int = field(
         default=30,
-        metadata=_key(
+        metadata=_site(
             kinds.integer(0, 86400),
             "seconds that a worker which is told to stop gives its builds, before it hands them back",
-            scope=Scope.SITE,
         ),
     )
     build_timeout: int = field(
-        default=3600,
-        metadata=_key(kinds.integer(1, 604800), "seconds that a build of the service may take", scope=Scope.SITE),
+        default=3600, metadata=_site(kinds.integer(1, 604800), "seconds that a build of the service may take")
     )
     build_attempts: int = field(
         default=5,
-        metadata=_key(
-            kinds.integer(1, 1000), "how often a build is begun that fails for what may pass", scope=Scope.SITE
-        ),
+        metadata=_site(kinds.integer(1, 1000), "how often a build is begun that fails for what may pass"),
     )
     build_retry: int = field(
         default=10,
-        metadata=_key(
+        metadata=_site(
             kinds.integer(1, 3600),
             "seconds before a build's second attempt; twice as long before each further one",
-            scope=Scope.SITE,
         ),
     )
     build_lease: int = field(
         default=60,
-        metadata=_key(
+        metadata=_site(
             kinds.integer(2, 86400),
             "seconds without a sign of life after which a worker's builds are given to others",
-            scope=Scope.SITE,
         ),
     )
     build_keep: int = field(
         default=90,
-        metadata=_key(
+        metadata=_site(
             kinds.integer(0, 36500),
             "days that the service keeps logs and deliveries of builds that ended; 0 is for ever",
-            scope=Scope.SITE,
         ),
     )
     reconcile_every: int = field(
         default=300,
-        metadata=_key(
-            kinds.integer(0, 604800),
-            "seconds between looks at the registry for what no event told; 0 is never",
-            scope=Scope.SITE,
+        metadata=_site(
+            kinds.integer(0, 604800), "seconds between looks at the registry for what no event told; 0 is never"
         ),
     )
     reconcile_models: tuple[str, ...] = field(
         default=(),
-        metadata=_key(
+        metadata=_site(
             kinds.NAMES,
             "models to look at, as `model`, or `catalog.schema` and `catalog.schema.model` of Unity Catalog",
-            scope=Scope.SITE,
             default="all, but none of Unity Catalog",
         ),
     )
