@@ -130,12 +130,13 @@ def remember_delivery(connection: Connection, event: Event, build: Build) -> Non
 def answering(connection: Connection, event: Event, slot: ColumnElement[bool]) -> Build | None:
     """Return the build of a slot that already does what an event wants."""
     same = of_version(event.model, event.version)
+    if event.kind == "version-created":  # a version is created once, whatever its slot shows or makes by now
+        ended = ("built", "superseded") if is_late(connection, event, slot) else ("built",)
+        return newest(connection, slot, same, BUILDS.c.status.in_((*ACTIVE, *ended)))
     active = newest(connection, slot, same, BUILDS.c.status.in_(ACTIVE))
     if active is not None or newest(connection, slot, BUILDS.c.status == "running") is not None:
         return active
     shown = newest(connection, slot, BUILDS.c.status == "built")
-    if event.kind == "version-created":  # a version is created once, whatever its slot has shown since
-        return newest(connection, slot, same, BUILDS.c.status == "built")
     return shown if shown is not None and (shown.model, shown.version) == (event.model, event.version) else None
 
 

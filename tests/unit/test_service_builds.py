@@ -76,6 +76,21 @@ def test_a_version_that_waits_or_runs_or_is_shown_is_one_build(builds):
     assert want(builds, 1, delivery="b").id == first.id
 
 
+def test_a_created_version_is_one_build_whatever_its_slot_makes_by_now(builds):
+    first, second = want(builds, 2, "version-created"), want(builds, 3, "version-created")
+    builds.take(first.id, "w", 60)
+    builds.finish(first.id, "w", RECEIPT)
+    builds.take(second.id, "w", 60)
+    late = want(builds, 1, "version-created")
+    assert late.status == "superseded"
+    for version, build in ((2, first), (3, second), (1, late)):
+        assert want(builds, version, "version-created", delivery=f"again-{version}").id == build.id
+    builds.fail(second.id, "w", "unsolvable", "x")
+    builds.rerun(first.id)
+    assert want(builds, 3, "version-created").id not in (first.id, second.id, late.id)  # it failed
+    assert len(builds.find()) == 5
+
+
 def test_a_version_that_failed_is_wanted_again(builds):
     first = want(builds, 1)
     builds.take(first.id, "w", 60)
