@@ -185,7 +185,7 @@ class Sandbox:
             raise _stopped(f"left {error}") from error
         if used > self.limits.disk:
             raise _stopped(f"wrote more than {_size(self.limits.disk)}", "model_disk")
-        exhausted = sandbox_usage.is_exhausted(next(iter(folders)))
+        exhausted = sandbox_usage.is_exhausted(next(iter(folders)), used)
         if exhausted:
             raise _stopped(f"was running when the machine had nearly no {exhausted} left")
 

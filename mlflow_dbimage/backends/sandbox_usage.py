@@ -14,6 +14,8 @@ from pathlib import Path
 #: So much memory and disk, in bytes, is left to the machine.
 RESERVE = 256 * 2**20
 
+#: Bytes that a program must have written before it is told that it filled a disk.
+_MUCH = 16 * 2**20
 _MOST_ENTRIES = 100_000
 _DEEPEST = 100
 
@@ -74,12 +76,17 @@ def disk_of(folders: Iterable[Path], limit: int) -> int:
     return total
 
 
-def is_exhausted(folder: Path) -> str | None:
-    """Tell what the machine itself has nearly none left of: memory, or disk where `folder` is."""
+def is_exhausted(folder: Path, written: int) -> str | None:
+    """Tell what the machine itself has nearly none left of: memory, or disk where `folder` is.
+
+    Args:
+        folder: Where the program writes.
+        written: Bytes that it wrote there; a disk that somebody else filled is not told of.
+    """
     available = _from("/proc/meminfo", "MemAvailable:")
     if 0 < available < RESERVE:
         return "memory"
-    return "disk" if shutil.disk_usage(folder).free < RESERVE else None
+    return "disk" if written > _MUCH and shutil.disk_usage(folder).free < RESERVE else None
 
 
 def _children(process: int) -> list[int]:
