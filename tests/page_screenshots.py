@@ -26,19 +26,32 @@ resolving pip packages: 61 wheels (1.2 s)
 
 
 def main() -> None:
-    """Make every picture."""
+    """Make every picture of the documentation."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_DATA_HOME"] = str(folder / "data")
         app = door(folder, DBIMAGE_WEBHOOK_SECRETS=SECRET, DBIMAGE_SERVICE_TOKEN=TOKEN)
         with web_server(app) as url, browser(folder / "browser") as window:
-            client = Client(url, app.state.desk.service)
-            running = _fill(client)
-            _log_in(window, url)
-            _take(window, "builds-light", url)
-            _take(window, "builds-dark", url, dark=True)
-            _take(window, "build", f"{url}/builds/{running}", height=760)
-            _take(window, "builds-phone", url, width=390, height=780)
+            window.open(url)
+            window.type(*TOKEN, "\ue007")
+            window.until("return location.pathname === '/'")
+            take_pictures(window, Client(url, app.state.desk.service), PICTURES)
+
+
+def take_pictures(window: Browser, client: Client, folder: Path) -> None:
+    """Have builds of every kind in an empty service, and make every picture of them.
+
+    Args:
+        window: Of somebody who has logged in.
+        client: Of the service.
+        folder: For the pictures; made if it is not there.
+    """
+    folder.mkdir(exist_ok=True)
+    build = f"{client.url}/builds/{_fill(client)}"
+    for name, dark in (("light", False), ("dark", True)):
+        _take(window, folder / f"builds-{name}.png", client.url, dark=dark)
+        _take(window, folder / f"build-{name}.png", build, height=760, dark=dark)
+    _take(window, folder / "builds-phone.png", client.url, width=390, height=780)
 
 
 def _fill(client: Client) -> int:
@@ -63,19 +76,12 @@ def _fill(client: Client) -> int:
     return running
 
 
-def _log_in(window: Browser, url: str) -> None:
-    window.open(url)
-    window.type(*TOKEN, "\ue007")
-    window.until("return location.pathname === '/'")
-
-
 def _take(
-    window: Browser, name: str, url: str, *, width: int = 1180, height: int = 640, dark: bool = False
+    window: Browser, picture: Path, url: str, *, width: int = 1180, height: int = 640, dark: bool = False
 ) -> None:
     window.look(width=width, height=height, dark=dark)
     window.open(url)
-    PICTURES.mkdir(exist_ok=True)
-    window.screenshot(PICTURES / f"{name}.png")
+    window.screenshot(picture)
 
 
 if __name__ == "__main__":

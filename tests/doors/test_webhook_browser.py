@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
+from page_screenshots import PICTURES, take_pictures
 from services.browser import browser
 from services.web_server import web_server
 from webhook_client import RECEIPT, SECRET, TOKEN, Client, alias, door, version
@@ -138,3 +140,23 @@ def test_it_fits_and_can_be_read(page, client, width, dark):
         assert page.script("return document.documentElement.scrollWidth") <= width
         poor = page.script((Path(__file__).parent / "contrast.js").read_text())
         assert poor == []
+
+
+def test_the_pictures_of_the_documentation_can_be_made_anew(page, client, tmp_path):
+    """They have the names and the sizes of those that are kept; their bytes are the browser's and the clock's."""
+    take_pictures(page, client, tmp_path / "pictures")
+    assert page.problems() == []
+    made, kept = (
+        {path.name: size_in_pixels(path) for path in folder.glob("*.png")}
+        for folder in (tmp_path / "pictures", PICTURES)
+    )
+    assert made == kept
+    assert all(10_000 < path.stat().st_size < 150_000 for path in (tmp_path / "pictures").iterdir())
+
+
+def size_in_pixels(picture: Path) -> tuple[int, int]:
+    """Return width and height of a PNG."""
+    head = picture.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", head[16:])
+    return width, height
