@@ -16,6 +16,8 @@ import mlflow
 import pytest
 
 from light_build import Bench
+from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.service.build import Build, Status
 from mlflow_dbimage.service.events import Event, from_mlflow
 from mlflow_dbimage.service.intake import Service, Taken, open_service, take_in
@@ -135,3 +137,21 @@ def until_status(service: Service, build: Build | None, status: Status, say: Cal
 def take_all(service: Service, *events: Event) -> list[Taken]:
     """Take events in."""
     return [take_in(event, service) for event in events]
+
+
+def created_event(model: str, version: str) -> Event:
+    """Return the event of a created version."""
+    return Event(kind="version-created", model=model, version=version, delivery=f"{model}-{version}", received=1.0)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def only_image(bench: ServiceBench, name: str) -> Image:
+    """Return the one image that the destination has under a name."""
+    layout = Layout(bench.bench.target)
+    found = {str(layout.image(tag).digest): layout.image(tag) for tag in layout.tags() if tag.startswith(name)}
+    (image,) = found.values()
+    return image

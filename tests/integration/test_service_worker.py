@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,71 +12,24 @@ import mlflow
 import pytest
 
 from fakes.clock import FakeClock
-from fakes.package_index import PackageIndex, serve
-from light_build import Bench, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.service.builds import Builds
-from mlflow_dbimage.service.events import Event
-from mlflow_dbimage.service.intake import Service
-from service_bench import ServiceBench, register, tags_of, take_all, until, until_status
+from service_bench import (
+    ServiceBench,
+    children,
+    created_event,
+    only_image,
+    register,
+    tags_of,
+    take_all,
+    until,
+    until_status,
+)
 from services.ports import free_port
 from services.redis_server import redis_server
 from services.registry_server import registry_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Iterator[PackageIndex]:
-    folder = tmp_path_factory.mktemp("wheels")
-    greeting_wheel(folder)
-    with serve(PackageIndex(directory=folder)) as index:
-        yield index
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """Hold what all builds have in common: model, base, and the cache of environments."""
-    folder = tmp_path_factory.mktemp("place")
-    tiny_base(folder / "base" / "base.tar")
-    light_model(folder / "model")
-    light_model(folder / "unsolvable", "there-is-no-such-package==1.0")
-    return folder
-
-
-@pytest.fixture
-def new_bench(conda_channel, index, place, tmp_path, tracking_server) -> Callable[..., ServiceBench]:
-    settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{place / 'base' / 'base.tar'}",
-        "DBIMAGE_INDEX_URL": index.url,
-    }
-
-    def make(**others) -> ServiceBench:
-        bench = Bench(folder=tmp_path / "here", model=place / "model", cache=place / "cache", settings=settings)
-        return ServiceBench(**{"bench": bench, "tracking_uri": tracking_server.uri, **others})
-
-    return make
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[[ServiceBench], Service]]:
-    """Return a function that opens the service of a bench, until the test ends."""
-    with ExitStack() as stack:
-        yield lambda bench: stack.enter_context(bench.open())
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process started."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def only_image(bench: ServiceBench, name: str):
-    """Return the one image that the destination has under a name."""
-    layout = Layout(bench.bench.target)
-    found = {str(layout.image(tag).digest): layout.image(tag) for tag in layout.tags() if tag.startswith(name)}
-    (image,) = found.values()
-    return image
 
 
 def tags(bench: ServiceBench) -> list[str]:
@@ -336,8 +288,3 @@ def test_three_workers_make_twelve_models_once_each_while_one_and_redis_are_kill
     builds = [service.builds.get(each.build.id) for each in taken]
     assert sum(build.attempts for build in builds) in (12, 13)  # the killed worker had at most one
     assert {str(only_image(bench, name).digest) for name in names} == {build.digest for build in builds}
-
-
-def created_event(model: str, version: str) -> Event:
-    """Return the event of a created version."""
-    return Event(kind="version-created", model=model, version=version, delivery=f"{model}-{version}", received=1.0)

@@ -39,18 +39,21 @@ class RunningMlflow:
     """`http://127.0.0.1:port`."""
     directory: Path
     log: Path
+    group: int
+    """The group of its processes."""
 
 
 @contextmanager
-def mlflow_server(directory: Path, **variables: str) -> Iterator[RunningMlflow]:
+def mlflow_server(directory: Path, port: int | None = None, **variables: str) -> Iterator[RunningMlflow]:
     """Run a tracking server as long as the context lasts.
 
     Args:
         directory: For its database, its artifacts and its log; made if it is not there.
+        port: Of loopback; a free one by default.
         variables: Environment variables of it alone.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port, log = free_port(), directory / "server.log"
+    port, log = port or free_port(), directory / "server.log"
     python = _DEVELOPMENT if _DEVELOPMENT.exists() else Path(sys.executable)
     command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db", "--workers", "1"]
@@ -68,7 +71,7 @@ def mlflow_server(directory: Path, **variables: str) -> Iterator[RunningMlflow]:
     try:
         uri = f"http://127.0.0.1:{port}"
         _wait(process, uri, log)
-        yield RunningMlflow(uri=uri, directory=directory, log=log)
+        yield RunningMlflow(uri=uri, directory=directory, log=log, group=process.pid)
     finally:
         _stop(process)
 

@@ -36,20 +36,16 @@ class RunningPostgresql:
 
 
 @contextmanager
-def postgresql_server(directory: Path) -> Iterator[RunningPostgresql]:
+def postgresql_server(directory: Path, port: int | None = None) -> Iterator[RunningPostgresql]:
     """Run a server as long as the context lasts.
 
     Args:
-        directory: For its data and its log.
+        directory: For its data and its log; what an earlier server left there is kept.
+        port: Of loopback; a free one by default.
     """
-    port, data = free_port(), directory / "data"
-    data.mkdir()
-    for each in (directory, *directory.parents[:3]):
-        each.chmod(each.stat().st_mode | 0o011)  # the server's user must get to its data
-    if os.geteuid() == 0:
-        shutil.chown(data, _USER)
-    initdb = ["initdb", "--pgdata", str(data), "--username", _USER, "--auth", "trust", "--no-sync"]
-    _run(initdb)
+    port, data = port or free_port(), directory / "data"
+    if not data.exists():
+        _make(directory, data)
     command = ["postgres", "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", "", "-c", "fsync=off"]
     with (directory / "server.log").open("ab") as log:
         process = subprocess.Popen(_as_user(command), stdout=log, stderr=log, cwd=data)
@@ -59,6 +55,17 @@ def postgresql_server(directory: Path) -> Iterator[RunningPostgresql]:
     finally:
         process.send_signal(signal.SIGINT)  # it cuts off who is still connected
         process.wait(20)
+
+
+def _make(directory: Path, data: Path) -> None:
+    """Make an empty cluster of databases."""
+    data.mkdir()
+    for each in (directory, *directory.parents[:3]):
+        each.chmod(each.stat().st_mode | 0o011)  # the server's user must get to its data
+    if os.geteuid() == 0:
+        shutil.chown(data, _USER)
+    initdb = ["initdb", "--pgdata", str(data), "--username", _USER, "--auth", "trust", "--no-sync"]
+    _run(initdb)
 
 
 def _run(command: list[str]) -> None:
