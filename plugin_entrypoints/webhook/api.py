@@ -10,15 +10,55 @@ from pydantic import BaseModel, Field
 from mlflow_dbimage.service.build import Build, Status
 from plugin_entrypoints.webhook.desk import LARGEST_ID, AtDesk, KnownCaller
 
-router = APIRouter(prefix="/api/builds", tags=["builds"])
-
 BuildId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="What `after` of the last part said")]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="The id of the last one of the page before")]
 # Neither database takes a NUL in a text.
 Text = Annotated[str | None, Query(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "No build has that number"}}
+
+class WrongPart(BaseModel):
+    """What is wrong with one part of a request."""
+
+    where: str
+    what: str
+
+
+class NotValid(BaseModel):
+    """Why a request makes no sense."""
+
+    detail: list[WrongPart]
+
+
+class NotAllowed(BaseModel):
+    """Why a request is not answered."""
+
+    detail: str
+
+
+class Failure(BaseModel):
+    """An error as commands tell it."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+class Failed(BaseModel):
+    """Why there is no answer."""
+
+    error: Failure
+
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    401: {"description": "A token is needed", "model": NotAllowed},
+    403: {"description": "A page of somebody else asks for a change", "model": NotAllowed},
+    422: {"description": "It makes no sense", "model": NotValid},
+    503: {"description": "The database failed: try again", "model": Failed},
+}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "No build has that number", "model": Failed}}
+
+router = APIRouter(prefix="/api/builds", tags=["builds"], responses=_RESPONSES)
 
 
 class BuildAnswer(BaseModel):

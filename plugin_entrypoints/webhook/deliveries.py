@@ -7,7 +7,7 @@ test. Registries try again after 429 and 5xx, and give up after any other answer
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -50,7 +50,43 @@ _RESPONSES: dict[int | str, dict[str, object]] = {
 }
 
 
-@router.post("/mlflow", summary="Take an event of MLflow's server", status_code=202, responses=_RESPONSES)
+def _event(**properties: object) -> dict[str, Any]:
+    """Describe a body that we read as it came; what else it must have depends on what it tells."""
+    schema = {"type": "object", "required": [*properties], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _header(name: str, pattern: str, description: str, *, required: bool = False) -> dict[str, Any]:
+    """Describe a header that we read as it came."""
+    schema = {"type": "string", "pattern": pattern}
+    return {"in": "header", "name": name, "required": required, "description": description, "schema": schema}
+
+
+_OF_MLFLOW = {
+    "requestBody": _event(
+        entity={"type": "string", "pattern": "^[a-z_]{1,64}$"},
+        action={"type": "string", "pattern": "^[a-z_]{1,64}$"},
+        data={"type": "object"},
+    ),
+    "parameters": [
+        _header("X-MLflow-Delivery-Id", "^[A-Za-z0-9._-]{1,128}$", "The same for every attempt", required=True),
+        _header("X-MLflow-Timestamp", "^[0-9]{1,12}$", "Seconds since 1970", required=True),
+        _header("X-MLflow-Signature", "^v1,[A-Za-z0-9+/]{43}=$", "`v1,` and the HMAC-SHA256 of id, time and body"),
+    ],
+}
+_OF_DATABRICKS = {
+    "requestBody": _event(event={"type": "string", "pattern": "^[A-Z_]{1,64}$"}),
+    "parameters": [_header("X-Databricks-Signature", "^[0-9a-f]{64}$", "The HMAC-SHA256 of the body")],
+}
+
+
+@router.post(
+    "/mlflow",
+    summary="Take an event of MLflow's server",
+    status_code=202,
+    responses=_RESPONSES,
+    openapi_extra=_OF_MLFLOW,
+)
 async def mlflow(request: Request, desk: AtDesk) -> Response:
     """Take a delivery that MLflow 3.3 or newer signed."""
 
@@ -63,7 +99,11 @@ async def mlflow(request: Request, desk: AtDesk) -> Response:
 
 
 @router.post(
-    "/databricks", summary="Take an event of a Databricks workspace", status_code=202, responses=_RESPONSES
+    "/databricks",
+    summary="Take an event of a Databricks workspace",
+    status_code=202,
+    responses=_RESPONSES,
+    openapi_extra=_OF_DATABRICKS,
 )
 async def databricks(request: Request, desk: AtDesk) -> Response:
     """Take a delivery that a Databricks workspace registry signed."""

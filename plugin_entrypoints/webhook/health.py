@@ -32,7 +32,12 @@ def readyz(desk: AtDesk) -> Response:
     return JSONResponse(found, 200 if set(found.values()) == {"ok"} else 503)
 
 
-@router.get("/metrics", summary="Measurements for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Measurements for Prometheus",
+    response_class=Response,
+    responses={401: {"description": "A token is needed"}},
+)
 def metrics(desk: AtDesk, _: KnownCaller) -> Response:
     """Write all measurements."""
     return Response(desk.meters.exposition(), media_type=CONTENT_TYPE)
