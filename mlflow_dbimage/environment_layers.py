@@ -159,7 +159,7 @@ def obtain(
         found = _cached(key, makers.cache, missing)
         if found is not None:
             return found
-        made = _make(wish, makers, work, progress)
+        made = make(wish, makers, work, progress)
         makers.cache.put_record("environments", key, _to_record(made))
         return made
 
@@ -191,7 +191,11 @@ def _cached(key: str, cache: BuildCache, missing: LayersWanted) -> EnvironmentLa
     return found if all(cache.has_intact_blob(digest) for digest in wanted) else None
 
 
-def _make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress) -> EnvironmentLayers:
+def make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress: Progress) -> EnvironmentLayers:
+    """Make the environment's layers, whether or not they were made before.
+
+    Args: as `obtain`.
+    """
     prefix = work / "env"
     makers.installer.install(wish.locked, prefix, wish.prefix, progress)
     packer = makers.packer if wish.locked.cluster is None else RecordedFiles()

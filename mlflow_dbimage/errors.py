@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "bad-advisories": "advisories that cannot be read",
     "bad-key": "a key for signatures that cannot be read",
     "cannot-rebase": "the image cannot be laid on another base as it is",
+    "cannot-reproduce": "the image cannot be built again from what it says of itself",
     "cannot-run-on-cluster": "no Databricks cluster can pull or run the image",
     "bad-package-list": "a list of packages that cannot be understood, or pins them loosely",
     "event-invalid": "a registry's event cannot be read",
@@ -93,6 +94,7 @@ CODES: dict[str, str] = {
     "vulnerable": "the image has vulnerabilities of the severity that was given, or worse",
     "scoring-failed": "the image ran but did not score",
     "not-proven": "the image did not pass its verification, so no name was moved to it",
+    "not-reproduced": "the image differs from what its record and lock files give",
     "contract-broken": "an image lacks what clusters of its runtime need",
 }
 

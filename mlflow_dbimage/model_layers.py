@@ -33,6 +33,8 @@ _LARGE = 12 << 20
 #: A model file of at least this many bytes gets a layer of its own, so that small changes beside it cost little.
 HEAVY_MODEL_FILE = 200 << 20
 _WRITERS = 2
+# Titles of layers that several distributions share, and of one that holds none.
+_OTHER_CONDA, _OTHER, _LOCK = "other conda packages", "other packages", "lock"
 
 Parents = Mapping[str, tuple[int, int, int]]
 
@@ -114,11 +116,16 @@ def group(env: PackedEnv, budget: int) -> tuple[LayerGroup, ...]:
     taken = {id(each) for each in large}
     rest = [each for each in env.distributions if id(each) not in taken]
     shared = (
-        LayerGroup(title="other conda packages", distributions=_managed_by(rest, "conda")),
-        LayerGroup(title="other packages", distributions=_managed_by(rest, "pip", "none")),
+        LayerGroup(title=_OTHER_CONDA, distributions=_managed_by(rest, "conda")),
+        LayerGroup(title=_OTHER, distributions=_managed_by(rest, "pip", "none")),
     )
     own = tuple(LayerGroup(title=each.title, distributions=(each,)) for each in large)
     return own + tuple(each for each in shared if each.distributions)
+
+
+def budget_of(titles: Iterable[str]) -> int:
+    """Return a budget with which `group` gives the groups of these titles again."""
+    return sum(1 for title in titles if title not in (_OTHER_CONDA, _OTHER, _LOCK)) + 2
 
 
 def write_environment(
@@ -135,7 +142,7 @@ def write_environment(
         style: How layers are written.
         report: Called with the bytes of each layer that is done, uncompressed.
     """
-    groups = groups or [LayerGroup(title="lock", distributions=())]
+    groups = groups or [LayerGroup(title=_LOCK, distributions=())]
     locks = [file_entry(f"{LOCK_PATH[1:]}/{name}", data, 0o644) for name, data in lock_files.items()]
 
     def write(position: int) -> AddedLayer:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow_dbimage.pipeline import Tools
     from mlflow_dbimage.progress import Progress
     from mlflow_dbimage.rebase_pipeline import RebaseTools
+    from mlflow_dbimage.reproduce_pipeline import ReproduceTools
     from mlflow_dbimage.runtime_gate import Sources
     from mlflow_dbimage.settings import Settings
     from mlflow_dbimage.static_verification import VerificationTools
@@ -71,6 +72,13 @@ def verification_tools(settings: Settings, progress: Progress) -> VerificationTo
     from mlflow_dbimage.backends.toolbox import Toolbox
 
     return Toolbox(settings, progress).verification_tools()
+
+
+def reproduce_tools(settings: Settings, progress: Progress) -> ReproduceTools:
+    """Join what builds an image again."""
+    from mlflow_dbimage.backends.toolbox import Toolbox
+
+    return Toolbox(settings, progress).reproduce_tools()
 
 
 def advisory_finder(settings: Settings, local: Path | None) -> Finder:

@@ -11,6 +11,7 @@ from mlflow_dbimage.backends.conda_pack import CondaPack
 from mlflow_dbimage.backends.docker_engine import DockerEngine
 from mlflow_dbimage.backends.engine_check import EngineChecker
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
 from mlflow_dbimage.backends.namespace_check import NamespaceChecker
@@ -41,6 +42,7 @@ from mlflow_dbimage.oci.registry import Registry
 from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.rebase_pipeline import RebaseTools
+from mlflow_dbimage.reproduce_pipeline import ReproduceTools
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.static_verification import VerificationTools
@@ -87,6 +89,17 @@ class Toolbox:
             catalogue=self._catalogue(),
             cache=self.cache,
             proof=self._proof(),
+            progress=self._progress,
+        )
+
+    def reproduce_tools(self) -> ReproduceTools:
+        """Return the tools that build an image again."""
+        return ReproduceTools(
+            reading=self.verification_tools(),
+            store=MlflowStore(),
+            solver=self.solver,
+            makers=self._makers(),
+            unpack=unpack_layer,
             progress=self._progress,
         )
 

@@ -4,7 +4,7 @@
     options       options that many commands share, and what they are read into
     images        build, rebase, plan, list, inspect, delete
     bases         base build, base list
-    verification  verify
+    verification  verify, reproduce
     evidence      scan, trust
     jobs          job-spec
     runtimes      runtimes list, runtimes show, runtimes match

@@ -1,4 +1,4 @@
-"""The command that says whether an image is right."""
+"""The commands that say whether an image is right, and whether it can be built again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from plugin_entrypoints import terminal
 from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlflow_dbimage.errors import DbimageError
     from mlflow_dbimage.image_check import Mode
     from mlflow_dbimage.settings import Settings
 
@@ -37,15 +40,44 @@ def verify(context: click.Context, common: Common, image: str, static: bool, run
     expected = expected_output.read(settings.expected_output) if settings.expected_output else None
     wish = image_verification.Wish(name=image, runtime=runtime, mode=_mode(settings, static), expected=expected)
     found = image_verification.verify(wish, verification_tools(settings, common.progress()))
-    data, error = found.to_dict(), found.error
+    _end(context, common, found.to_dict(), found.error, _told)
+
+
+def _end(
+    context: click.Context,
+    common: Common,
+    data: dict[str, Any],
+    error: DbimageError | None,
+    tell: Callable[[dict[str, Any]], str],
+) -> None:
+    """Show what was found, and end with the error where there is one."""
     if error is not None:
         data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-    common.show(data, _told(data))
+    common.show(data, tell(data))
     if error is not None:
         click.echo(f"error: {error.message}", err=True)
         if error.hint is not None:
             click.echo(f"hint: {error.hint}", err=True)
         context.exit(error.exit_code)
+
+
+@click.command()
+@click.argument("image")
+@common
+@click.pass_context
+def reproduce(context: click.Context, common: Common, image: str) -> None:
+    """Build an image of ours again from its own record and lock files, and compare the two.
+
+    IMAGE is named as for `verify`. Nothing is written to a destination. Where the base was no image of a registry,
+    `-C base_image=` says where it is.
+    """
+    from mlflow_dbimage import reproduce_pipeline
+    from mlflow_dbimage.backends import reproduce_tools
+
+    settings = common.settings()
+    request = reproduce_pipeline.ReproduceRequest.from_settings(image, settings)
+    found = reproduce_pipeline.reproduce(request, reproduce_tools(settings, common.progress()))
+    _end(context, common, found.to_dict(), found.error, terminal.reproduction)
 
 
 def _mode(settings: Settings, static: bool) -> Mode:
@@ -60,4 +92,4 @@ def _told(data: dict[str, Any]) -> str:
     return contract if data["verification"] is None else f"{contract}\n\n{terminal.proof(data['verification'])}"
 
 
-COMMANDS = (verify,)
+COMMANDS = (verify, reproduce)

@@ -11,7 +11,7 @@ from plugin_entrypoints.terminal.columns import facts, notes, size, table
 from plugin_entrypoints.terminal.plans import plan
 from plugin_entrypoints.terminal.receipts import base_receipt, deployment, receipt
 from plugin_entrypoints.terminal.runtimes import fit, fit_facts, pins, runtime, support
-from plugin_entrypoints.terminal.verdicts import image, proof, scan, verification
+from plugin_entrypoints.terminal.verdicts import image, proof, reproduction, scan, verification
 
 __all__ = [
     "base_receipt",
@@ -25,6 +25,7 @@ __all__ = [
     "plan",
     "proof",
     "receipt",
+    "reproduction",
     "runtime",
     "scan",
     "size",

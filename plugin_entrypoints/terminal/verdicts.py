@@ -56,6 +56,20 @@ def image(data: Mapping[str, Any]) -> str:
     return facts((("image", data["image"]), ("digest", data["digest"])))
 
 
+def reproduction(data: Mapping[str, Any]) -> str:
+    """Say what came of building an image again, from its JSON form."""
+    rows = (
+        ("image", data["image"]),
+        ("digest", data["digest"]),
+        ("built again", data["rebuilt"]),
+        ("model from", f"the {data['model_from']}"),
+        ("compared", data["compared"]),
+        ("took", f"{data['seconds']:.0f} s"),
+    )
+    verdict = "reproduced: nothing differs" if data["reproduced"] else "not reproduced"
+    return "\n".join([facts(rows), *(f"note: {note}" for note in data["notes"]), "", verdict])
+
+
 def verification(data: Mapping[str, Any]) -> str:
     """Describe a verification from its JSON form: every finding, with reason and mend of what is not right."""
     head = facts(

@@ -158,3 +158,14 @@ def test_a_real_debian_is_told_what_it_lacks(base_rootfs: Path):
     for rule in ("java", "libraries-user", "python", "virtualenv", "locale", "pyspark-python"):
         assert (found[rule]["state"], found[rule]["severity"]) == ("missing", "error")
     assert found["glibc"]["detail"].startswith("2.36; the runtime has 2.39")
+
+
+def test_what_is_not_ours_is_not_built_again(tmp_path: Path):
+    written(satisfying("15.4-lts"), tmp_path / "images")
+    done = dbimage("reproduce", "oci:images:v1", "--json", check=3)
+    error = error_of(done)
+    assert error["code"] == "cannot-reproduce"
+    assert (
+        "`oci:images:v1` cannot be built again: it has no record that mlflow-dbimage made it" in error["message"]
+    )
+    assert dbimage("reproduce", "--help").stdout.startswith("Usage: dbimage reproduce [OPTIONS] IMAGE")

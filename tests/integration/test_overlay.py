@@ -356,3 +356,12 @@ def test_a_base_that_moves_while_an_image_is_built_is_the_one_that_was_planned(s
     assert [layer.diff_id for layer in site.image("moved").layers[: len(planned)]] == [
         layer.diff_id for layer in planned
     ]
+
+
+def test_an_overlay_is_built_again_with_the_same_digest(site: Site, tmp_path: Path) -> None:
+    receipt = site.build("again", "array==2.0", "extra==1.0")
+    keys = ("-C", f"base_image={site.base}")
+    done = site.bench.run("reproduce", "again", "--json", *keys, DBIMAGE_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["rebuilt"] == receipt["digest"]
+    assert site.record("again").env_layout == "overlay"

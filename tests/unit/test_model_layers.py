@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mlflow_dbimage.model_layers import (
     LayerStyle,
+    budget_of,
     group,
     scoring_entries,
     write_environment,
@@ -64,6 +65,7 @@ def test_every_distribution_is_in_one_layer_within_the_budget(
     names = sorted(each.name for one in groups for each in one.distributions)
     assert names == sorted(each.name for each in env.distributions)
     assert group(env, budget) == groups
+    assert group(env, budget_of(each.title for each in groups)) == groups, "titles tell a budget that gives them"
 
 
 def test_layers_are_the_same_wherever_they_are_written(tmp_path: Path) -> None:
