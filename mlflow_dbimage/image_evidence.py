@@ -83,7 +83,7 @@ class Inside:
 def evidence_of(
     image: Image,
     record: ImageRecord,
-    inside: Inside,
+    packages: tuple[Package, ...] | None,
     origin: ModelOrigin,
     *,
     reference: str,
@@ -95,25 +95,32 @@ def evidence_of(
     Args:
         image: The image.
         record: What it is made from.
-        inside: What is in it.
+        packages: What is in it besides the model, as `Inside.packages` lists it; None where that is not known, and
+            there is no bill of materials.
         origin: Where the model's code came from.
         reference: How people call the image's repository.
         forms: Of the bill of materials, a key of `FORMS`.
         report: Of the verification; None where nothing was verified.
     """
+    made = provenance(record, image.digest, reference, origin, __version__)
+    return Evidence(
+        image=image.descriptor,
+        reference=reference,
+        bills=() if packages is None else _bills(image, record, packages, forms),
+        statements=(made,) if report is None else (made, report),
+    )
+
+
+def _bills(
+    image: Image, record: ImageRecord, packages: tuple[Package, ...], forms: str
+) -> tuple[tuple[str, bytes], ...]:
     contents = Contents(
         model_name=record.model_name,
         model_version=record.model_version,
         model_uri=record.model_uri,
         model_digest=record.model_digest,
         image=image.digest,
-        packages=inside.packages(),
+        packages=packages,
     )
     writers = {CYCLONEDX_TYPE: cyclonedx, SPDX_TYPE: spdx}
-    made = provenance(record, image.digest, reference, origin, __version__)
-    return Evidence(
-        image=image.descriptor,
-        reference=reference,
-        bills=tuple((form, writers[form](contents, __version__)) for form in FORMS[forms]),
-        statements=(made,) if report is None else (made, report),
-    )
+    return tuple((form, writers[form](contents, __version__)) for form in FORMS[forms])

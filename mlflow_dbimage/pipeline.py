@@ -169,7 +169,7 @@ def _attach(
         evidence = image_evidence.evidence_of(
             made.image,
             made.record,
-            inside,
+            inside.packages(),
             tools.store.origin(planned.reference),
             reference=place,
             forms=request.sbom,

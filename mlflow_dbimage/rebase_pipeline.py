@@ -8,6 +8,7 @@ since they are for one base: what hides its environment from an isolated one, an
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mlflow_dbimage import (
     layout_choice,
     model_image,
     model_reference,
+    rebase_evidence,
 )
 from mlflow_dbimage.base_image import BaseImage
 from mlflow_dbimage.build_cache import BuildCache
@@ -27,15 +29,18 @@ from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
+from mlflow_dbimage.evidence.signing_key import SigningKey
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Addition, Image
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.publication import Publication, Publisher
+from mlflow_dbimage.rebase_evidence import Moved
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.verification import VerificationReport
@@ -56,6 +61,8 @@ class RebaseRequest:
     """How far the result is proven before it gets its name."""
     expected_output: Path | None = None
     """A file of what the model should predict for its example."""
+    sbom: str = "cyclonedx"
+    """The form of the bill of materials: `cyclonedx`, `spdx` or `none`."""
 
     @classmethod
     def from_strings(
@@ -74,6 +81,7 @@ class RebaseRequest:
             runtime=runtime,
             verify=settings.verify,
             expected_output=settings.expected_output,
+            sbom=settings.sbom,
         )
 
 
@@ -86,6 +94,8 @@ class RebaseTools:
     bases: base_image.BaseSources
     cache: BuildCache
     destination: Destination
+    signer: Callable[[], SigningKey | None]
+    """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress
 
@@ -116,7 +126,8 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         def ready(report: VerificationReport) -> tuple[str, ...]:
             _must_be_free(request, tools.destination, moved)
             _must_be_unchanged(deployed, tools.destination)
-            return ()
+            result = Moved(image=moved, record=record, report=report, system=base.packages, forms=request.sbom)
+            return _attach(request, image.digest, result, tools)
 
         publisher = Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
         candidate = Candidate(image=moved, record=record, expected=expected)
@@ -134,9 +145,25 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         sent=published.written.note,
         environment_reused=True,
         verification=published.report.to_dict(),
-        notes=(_was_on(old, base),),
+        notes=(_was_on(old, base), *published.notes),
         seconds=time.monotonic() - started,
     )
+
+
+def _attach(request: RebaseRequest, old: Digest, moved: Moved, tools: RebaseTools) -> tuple[str, ...]:
+    """Attach what proves the image, where the destination keeps such."""
+    store, old_store = tools.destination.beside(request.new_name), tools.destination.beside(request.name)
+    if store is None or old_store is None:
+        return ()
+    with tools.progress.step("attaching its contents and provenance"):
+        return rebase_evidence.attach(
+            moved,
+            rebase_evidence.packages_of(old_store, old),
+            store,
+            place=store.place or request.new_name,
+            origin=rebase_evidence.origin_of(moved.record, tools.store),
+            key=tools.signer(),
+        )
 
 
 def _deployed(name: str, destination: Destination) -> Deployment:

@@ -77,6 +77,7 @@ class Toolbox:
             bases=self._bases(),
             cache=self.cache,
             destination=self.destination(),
+            signer=self.signer,
             proof=self._proof(),
             progress=self._progress,
         )

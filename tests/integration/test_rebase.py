@@ -60,9 +60,15 @@ def test_in_a_layout_it_is_what_a_build_on_the_new_base_gives(bench: Bench, plac
     done = bench.run("rebase", "churn", "--base", new, "--json")
     assert done.returncode == 0, done.stderr
     receipt = json.loads(done.stdout)
+    evidence = [bench.run("inspect", "churn", option).stdout for option in ("--sbom", "--provenance")]
+    assert all(evidence)
     fresh = bench.receipt("fresh", "-C", f"base_image={new}")
     assert (receipt["digest"], receipt["record"]) == (fresh["digest"], fresh["record"])
     assert receipt["digest"] != str(before.digest)
+    assert bench.run("inspect", "fresh", "--sbom").stdout == evidence[0], "the bill is what a build attaches"
+    again = bench.run("reproduce", "churn", "-C", f"base_image={new}", "--json")
+    assert again.returncode == 0, again.stdout
+    assert json.loads(again.stdout)["rebuilt"] == receipt["digest"]
     image = Layout(bench.target).image("churn")
     assert str(image.digest) == receipt["digest"]
     assert problems(image, from_layer=1) == ()

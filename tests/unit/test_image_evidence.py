@@ -63,7 +63,13 @@ def test_the_forms_of_the_bill_are_those_that_are_wanted(tmp_path: Path, forms: 
     image = small_image(tmp_path)
     made = [
         evidence_of(
-            image, record(base_layers=1), INSIDE, ModelOrigin(), reference="h.io/churn", forms=forms, report=None
+            image,
+            record(base_layers=1),
+            INSIDE.packages(),
+            ModelOrigin(),
+            reference="h.io/churn",
+            forms=forms,
+            report=None,
         )
         for _ in range(2)
     ]
@@ -77,7 +83,7 @@ def test_a_report_is_a_statement_of_its_own(tmp_path: Path) -> None:
     image = small_image(tmp_path)
     report = Statement(subject_name="c", subject=image.digest, predicate_type="t", predicate={"result": "PASSED"})
     made = evidence_of(
-        image, record(base_layers=1), INSIDE, ModelOrigin(), reference="c", forms="none", report=report
+        image, record(base_layers=1), INSIDE.packages(), ModelOrigin(), reference="c", forms="none", report=report
     )
     assert made.statements[1] == report
     assert json.loads(made.statements[0].to_bytes())["subject"][0]["digest"] == {"sha256": image.digest.hex}

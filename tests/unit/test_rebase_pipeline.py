@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fakes.faulty_registry import FaultyRegistry, faulty_registry
-from mlflow_dbimage import model_image, model_layers
+from mlflow_dbimage import attestation, model_image, model_layers
 from mlflow_dbimage.base_image import BaseImage, fetch
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -20,11 +20,15 @@ from mlflow_dbimage.destinations.deployment import Deployment, Destination, TagS
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.errors import InputError, MatchError
+from mlflow_dbimage.evidence.bill_of_materials import SPDX_TYPE, Package, read_packages
+from mlflow_dbimage.image_evidence import evidence_of
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.layout_choice import hidden_by_isolated, launcher_place
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
+from mlflow_dbimage.model_reference import FoundModel, ModelOrigin
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
 from mlflow_dbimage.oci.layer import write_layer
 from mlflow_dbimage.oci.registry import Registry, Repository
@@ -39,6 +43,7 @@ from unit.test_base_record import RECORD as GOLDEN
 from unit.test_build_receipt import RECORD
 
 QUIET = SilentProgress()
+NO_BILL = "no bill of materials is attached: the image had none on its old base"
 LIB = "databricks/python3/lib"
 
 
@@ -59,7 +64,10 @@ class Store:
         self.noted: list[tuple[str | None, str | None, str]] = []
 
     def find(self, reference):
-        raise AssertionError("nothing is asked of MLflow")
+        return FoundModel(version=reference.version, run_id="9f")
+
+    def origin(self, reference):
+        return ModelOrigin(run_id=reference.run_id)
 
     def download(self, reference, directory):
         raise AssertionError("nothing is asked of MLflow")
@@ -134,6 +142,7 @@ class Workshop:
             bases=self.bases,
             cache=self.cache,
             destination=destination,
+            signer=lambda: None,
             proof=proof_tools(self.cache),
             progress=QUIET,
         )
@@ -180,7 +189,7 @@ def test_it_is_the_image_that_a_build_on_the_new_base_gives(workshop: Workshop, 
     receipt = workshop.rebase(layout, "b")
     image, record = workshop.image("b")
     assert (receipt.digest, receipt.record) == (str(image.digest), record)
-    assert receipt.notes == (f"the image was on rootfs:a.tar@{workshop.base('a').image.digest}",)
+    assert receipt.notes == (f"the image was on rootfs:a.tar@{workshop.base('a').image.digest}", NO_BILL)
     now = layout.deployment("churn")
     assert now is not None
     assert (now.digest, now.record) == (str(image.digest), record)
@@ -244,7 +253,7 @@ def test_twice_is_once_and_there_and_back_is_nothing(workshop: Workshop, layout:
     receipt = workshop.rebase(layout, "a")
     assert layout.image("churn").manifest == before.manifest
     assert receipt.digest == str(before.digest)
-    assert workshop.rebase(layout, "a").notes == ("the image was on this base already",)
+    assert workshop.rebase(layout, "a").notes == ("the image was on this base already", NO_BILL)
 
 
 def test_a_newer_glibc_will_do_and_what_was_solved_for_stays_known(
@@ -361,7 +370,8 @@ def test_in_a_registry_no_layer_is_fetched_and_only_the_config_is_sent(workshop:
         configs = {str(destination.image(name).config_descriptor.digest) for name in ("churn", "churn-b")}
         asked = [(each.method, each.path.rpartition("/")[2]) for each in running.asked if "/blobs/" in each.path]
         assert {digest for method, digest in asked if method == "GET"} == configs
-        assert [method for method, _ in asked].count("PATCH") == 1
+        sent = ["the config", "the provenance", "the empty config of what is attached"]
+        assert [method for method, _ in asked].count("PATCH") == len(sent)
         assert receipt.sent == "1 blobs sent, 4 mounted, 0 were there"
         assert receipt.digest == str(workshop.image("b")[0].digest)
 
@@ -370,3 +380,23 @@ def test_a_request_is_read_from_texts(tmp_path: Path) -> None:
     settings = load({}, surroundings=Surroundings(environment={}, directory=tmp_path, user_file=tmp_path / "none"))
     request = RebaseRequest.from_strings("churn", "rootfs:b.tar", None, None, settings)
     assert (request.new_name, request.base.transport) == ("churn", "rootfs")
+
+
+def test_what_it_holds_is_what_it_held_on_the_system_of_the_new_base(
+    workshop: Workshop, layout: LayoutDestination
+) -> None:
+    image, record = workshop.image("a")
+    store = layout.beside("churn")
+    ours = Package(manager="pip", name="six", version="1.0", purl="pkg:pypi/six@1.0", licence="MIT")
+    theirs = Package(manager="system", name="old", version="1", purl="pkg:deb/debian/old@1")
+    held = evidence_of(image, record, (ours, theirs), ModelOrigin(), reference="x", forms="cyclonedx", report=None)
+    attestation.attach(held, store, None)
+    receipt = workshop.rebase(layout, "b", sbom="spdx")
+    assert len(receipt.notes) == 1
+    moved = Digest.parse(receipt.digest)
+    assert read_packages(attestation.bill(store, moved)) == (ours,)
+    assert b'"six"' in attestation.bill(store, moved, SPDX_TYPE)
+    made = attestation.read_statement(store, moved, "provenance")
+    dependencies = {each["name"]: each for each in made.predicate["buildDefinition"]["resolvedDependencies"]}
+    assert dependencies["base image"]["digest"] == {"sha256": workshop.base("b").image.digest.hex}
+    assert dependencies["run"]["uri"] == "runs:/9f"
