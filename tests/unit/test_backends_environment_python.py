@@ -198,7 +198,7 @@ def test_a_rehearsal_is_the_check_that_the_image_will_make(tmp_path: Path) -> No
 
 
 def test_a_rehearsal_finds_what_is_imported_behind_a_link(venv: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link"
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
     link.symlink_to(venv)
     found = rehearsed(link, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(link)))
     assert f"lib/{MINOR}/module.py" in found.modules
