@@ -21,7 +21,7 @@ demo: $(READY)
 	@.venv/bin/python -m scripts.demo
 
 test: $(READY)
-	@scripts/system_packages mmdebstrap dockerd docker-registry bwrap skopeo umoci htpasswd initdb redis-server chromium chromedriver
+	@scripts/system_packages mmdebstrap dockerd docker-registry bwrap skopeo umoci htpasswd faketime initdb redis-server chromium chromedriver
 	.venv/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(ARGS)
 
 lint: $(READY)

@@ -126,9 +126,7 @@ def test_where_nothing_is_mounted_layers_are_sent(
     base = Repository(Registry(server.host, clock=clock.clock), "golden/base").image("v1", LINUX)
     server.mounts = False
     if status is not None:
-        server.faults += [
-            Fault(method="POST", path="uploads/$", times=2, reply=error(status, "DENIED", "no mounting"))
-        ]
+        server.faults += [Fault(method="POST", path="uploads/$", reply=error(status, "DENIED", "no mounting"))]
     pushed = here.push(base)
     assert (pushed.uploaded, pushed.mounted) == (3, 0)
     assert problems(here.image(str(image.digest), LINUX)) == ()
