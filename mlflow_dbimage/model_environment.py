@@ -123,9 +123,15 @@ def _file_names(named: object) -> tuple[str, str]:
 
 def _has(directory: Path, name: str) -> bool:
     path = directory / name
-    if not path.resolve().is_relative_to(directory.resolve()):
-        raise InputError("model-unsafe", f"the model's environment file `{name}` lies outside the model")
-    return path.is_file()
+    try:
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise InputError("model-unsafe", f"the model's environment file `{name}` lies outside the model")
+        return path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, links in a circle, a NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            "model-environment-invalid", f"the model's environment file `{name[:80]}` cannot be looked at: {why}"
+        ) from error
 
 
 def read_conda(found: EnvironmentLines) -> None:

@@ -212,3 +212,10 @@ versions = st.builds("3.{}.{}".format, st.integers(0, 20), st.integers(0, 30))
 def test_every_exact_python_is_kept(tmp_path_factory: pytest.TempPathFactory, version: str, form: str) -> None:
     directory = tmp_path_factory.mktemp("model")
     assert conda(directory, form.format(version)).python == version
+
+
+@pytest.mark.parametrize("name", ["conda.yaml" + "9" * 300, "a\0b"], ids=["long", "null"])
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be looked at") as caught:
+        read_environment(model(tmp_path), name, "3.11.7", None)
+    assert caught.value.code == "model-environment-invalid"
