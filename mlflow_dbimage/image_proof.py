@@ -49,6 +49,8 @@ class Candidate:
     record: ImageRecord
     expected: ExpectedOutput | None
     """What its model should predict for its example, where somebody said so."""
+    built: bool = False
+    """Whether this build made it, so that lock and model are what its record says; any image can say so."""
 
     @property
     def lock(self) -> Digest:
@@ -135,7 +137,7 @@ def _reference(candidate: Candidate, checker: Checker, tools: ProofTools) -> Che
         return kept
     document = _without_base(candidate, tools)
     made = _report_of(document)
-    if made is not None and document is not None:
+    if candidate.built and made is not None and document is not None:
         reference_check.keep(tools.cache, candidate.lock, candidate.model, document)
     return made
 

@@ -130,7 +130,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             _check_name(request, tools.destination, image)
             return _attach(request, planned, environment, Made(image=image, record=record, report=report), tools)
 
-        candidate = Candidate(image=image, record=record, expected=expected)
+        candidate = Candidate(image=image, record=record, expected=expected, built=True)
         published = _publisher(request, tools).publish(request.name, candidate, ready)
         reference, proven = published.deployment.reference, published.report.proven
         tools.store.note_image(planned.reference, reference, str(image.digest), proven=proven)

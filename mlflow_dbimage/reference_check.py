@@ -1,7 +1,8 @@
 """The reference: what a model's self-check said in the packed environment, before its image was laid out.
 
 It is a function of environment and model, and kept in the cache under the digests of both: building the same
-model again, on another base or for another destination, needs no second one.
+model again, on another base or for another destination, needs no second one. Only builds keep one: what an image
+that somebody else made says of itself would count for every later image of that model.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def test_without_an_example_rows_are_made_from_the_signature(workshop: Workshop)
 @pytest.mark.namespaces
 def test_without_a_reference_the_layers_alone_make_one(workshop: Workshop):
     packed = PackedChecker(workshop.cache.directory("work"))
-    candidate = workshop.with_model("good", note__txt="another model")
+    candidate = replace(workshop.with_model("good", note__txt="another model"), built=True)
     assert ("reference", "passed") in _publish(workshop, candidate, workshop.checker(), packed)
     assert reference_check.find(workshop.cache, candidate.lock, candidate.model) is not None
 

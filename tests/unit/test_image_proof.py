@@ -138,8 +138,14 @@ def test_where_none_was_kept_the_layers_alone_make_one_that_is_kept(candidate: C
     packed = GivenChecker("packed", REPORT)
     tools = proof_tools(cache, GivenChecker("engine", REPORT), packed)
     for _ in range(2):
-        assert outcomes(prove(candidate, "auto", tools))["reference"] == "passed"
+        assert outcomes(prove(replace(candidate, built=True), "auto", tools))["reference"] == "passed"
     assert packed.asked == 1
+
+
+def test_what_an_image_of_somebody_else_says_is_no_reference_for_later(candidate: Candidate, cache: BuildCache):
+    forged = GivenChecker("packed", OTHER)
+    prove(candidate, "auto", proof_tools(cache, GivenChecker("engine", OTHER), forged))
+    assert (forged.asked, reference_check.find(cache, candidate.lock, candidate.model)) == (1, None)
 
 
 def test_where_the_layers_alone_are_the_way_they_are_not_their_own_reference(
