@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -48,17 +48,17 @@ class EnvironmentPython:
 
     Args:
         kept: Folder of the byte code that is kept between builds.
-        sandbox: Runs them.
+        sandbox: Gives what runs them, when there is something to run: finding it starts programs.
     """
 
-    def __init__(self, kept: Path, sandbox: Sandbox) -> None:
+    def __init__(self, kept: Path, sandbox: Callable[[], Sandbox]) -> None:
         self._kept = kept
         self._sandbox = sandbox
 
     @property
     def confinement(self) -> str:
         """How they are kept apart from this machine."""
-        return self._sandbox.confinement
+        return self._sandbox().confinement
 
     def can_run(self, target: Platform) -> bool:
         """Whether this machine runs programs for `target`."""
@@ -149,7 +149,7 @@ class EnvironmentPython:
             # Not -I, which would have it ignore the hash seed too: sets in byte code are in the order of hashes
             # before Python 3.11. The environment below has no other variable of Python's.
             command = [str(prefix / "bin" / "python"), "-s", "-B", *flags, str(path), *arguments]
-            ended = self._sandbox.run(
+            ended = self._sandbox().run(
                 command,
                 scratch=scratch,
                 environment=_environment(prefix, scratch),

@@ -116,10 +116,12 @@ class Toolbox:
         )
 
     def _makers(self) -> EnvironmentMakers:
+        # A sandbox that is required is looked for before anything is fetched.
+        found = self.sandbox if self._settings.sandbox == "required" else None
         return EnvironmentMakers(
             installer=LockInstaller(solver=self.solver, access=self._access()),
             packer=CondaPack(),
-            python=EnvironmentPython(self.cache.directory("bytecode"), self.sandbox),
+            python=EnvironmentPython(self.cache.directory("bytecode"), lambda: found or self.sandbox),
             cache=self.cache,
         )
 

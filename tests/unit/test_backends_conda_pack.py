@@ -16,7 +16,7 @@ from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry
 from mlflow_dbimage.packed_env import IMAGE_PREFIX, all_modules, pack, with_bytecode
 from mlflow_dbimage.progress import SilentProgress
-from sandboxes import SANDBOX
+from sandboxes import sandbox
 
 pytestmark = pytest.mark.channel
 
@@ -104,7 +104,7 @@ def test_byte_code_is_the_same_from_two_prefixes_and_names_its_place_in_the_imag
     codes = []
     for number, place in enumerate((prefix, tmp_path / "other" / "env")):
         env = pack(place, CondaPack(), IMAGE_PREFIX, channel_urls={})
-        compiled = with_bytecode(env, place, all_modules(env), EnvironmentPython(tmp_path / str(number), SANDBOX))
+        compiled = with_bytecode(env, place, all_modules(env), EnvironmentPython(tmp_path / str(number), sandbox))
         entries = [entry for each in compiled.distributions for entry in each.entries]
         codes.append({path: data for path, data in contents(entries).items() if path.endswith(".pyc")})
     assert len(codes[0]) > 500
@@ -115,7 +115,7 @@ def test_byte_code_is_the_same_from_two_prefixes_and_names_its_place_in_the_imag
 
 
 def test_only_this_machines_programs_are_run(tmp_path: Path) -> None:
-    python = EnvironmentPython(tmp_path, SANDBOX)
+    python = EnvironmentPython(tmp_path, sandbox)
     assert not python.can_run(Platform("linux", "s390x"))
     assert not python.can_run(Platform("windows", "amd64"))
 
@@ -123,4 +123,4 @@ def test_only_this_machines_programs_are_run(tmp_path: Path) -> None:
 def test_an_environment_without_python_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     with pytest.raises(ServiceError, match="no Python"):
-        EnvironmentPython(tmp_path / "kept", SANDBOX).compile(tmp_path, IMAGE_PREFIX, ["a.py"])
+        EnvironmentPython(tmp_path / "kept", sandbox).compile(tmp_path, IMAGE_PREFIX, ["a.py"])

@@ -19,7 +19,7 @@ from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.verification import judge
-from sandboxes import SANDBOX
+from sandboxes import sandbox
 from scoring_roots import scoring_root
 from services.interpreters import interpreters
 from toy_wheels import make_wheel
@@ -54,7 +54,7 @@ def prefix(tmp_path: Path) -> Path:
 
 
 def compiled(prefix: Path, kept: Path, *sources: str) -> dict[str, bytes]:
-    made = EnvironmentPython(kept, SANDBOX).compile(prefix, IMAGE_PREFIX, sources or [f"lib/{MINOR}/module.py"])
+    made = EnvironmentPython(kept, sandbox).compile(prefix, IMAGE_PREFIX, sources or [f"lib/{MINOR}/module.py"])
     return {path: place.read_bytes() for path, place in made.items()}
 
 
@@ -141,7 +141,7 @@ def rehearsed(prefix: Path, kept: Path, tmp_path: Path, body: str):
     (library / "rehearsal.py").write_text(f"def rehearse(model, example):\n{lines}")
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    return EnvironmentPython(kept, SANDBOX).rehearse(
+    return EnvironmentPython(kept, sandbox).rehearse(
         prefix, IMAGE_PREFIX, tmp_path / "library", tmp_path, example=None, scratch=scratch
     )
 
@@ -184,7 +184,7 @@ def test_a_rehearsal_is_the_check_that_the_image_will_make(tmp_path: Path) -> No
     library = scoring_root(tmp_path / "root", venv / "bin" / "python", model) / "lib"
     before, scratch = sorted(model.rglob("*")), tmp_path / "scratch"
     scratch.mkdir()
-    found = EnvironmentPython(tmp_path / "kept", SANDBOX).rehearse(
+    found = EnvironmentPython(tmp_path / "kept", sandbox).rehearse(
         venv, IMAGE_PREFIX, library, model, example="serving_input_example.json", scratch=scratch
     )
     assert found.error is None

@@ -26,7 +26,7 @@ from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Layer
 from mlflow_dbimage.progress import SilentProgress
-from sandboxes import SANDBOX
+from sandboxes import sandbox
 from solving import AMD64, ARM64, make_options, make_solver, make_spec
 from toy_channel import ToyPackage, distribution_files, make_toy_channel, toy_python
 from whole_environment import Tree, states, unpack_all
@@ -73,7 +73,7 @@ class Workshop:
         makers = EnvironmentMakers(
             installer=LockInstaller(solver=self._solver, access=IndexAccess()),
             packer=CondaPack(),
-            python=EnvironmentPython(kept, SANDBOX) if runs else StrangePython(kept, SANDBOX),
+            python=EnvironmentPython(kept, sandbox) if runs else StrangePython(kept, sandbox),
             cache=self._cache,
         )
         wish = EnvironmentWish(
