@@ -2,7 +2,7 @@
 
 The image's own program makes the check (`score --check`, see `docs/scoring.md`); a checker starts it: in a
 container of a Docker engine, in the image's own root under the kernel's namespaces, or from the image's own layers
-on this machine's system. What the report means is judged elsewhere.
+on this machine's system, in the sandbox. What the report means is judged elsewhere.
 """
 
 from __future__ import annotations

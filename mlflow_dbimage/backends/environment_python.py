@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
-from mlflow_dbimage.backends.sandbox import Sandbox, printable, read_result
+from mlflow_dbimage.backends.sandbox import Sandbox
+from mlflow_dbimage.backends.sandbox_output import printable, read_result
 from mlflow_dbimage.errors import ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.documents import read_json

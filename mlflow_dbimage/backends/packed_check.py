@@ -1,13 +1,16 @@
-"""Checks images without an engine and without namespaces: their own layers on this machine's system.
+"""Checks images without an engine or their root: by their own layers, on this machine's system, in the sandbox.
 
 What the base brings is not seen: a missing library of the operating system, or an old one.
 """
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from mlflow_dbimage.backends.limited_program import run_limited
+from mlflow_dbimage.backends.sandbox import ModelStopped, Sandbox
 from mlflow_dbimage.backends.unpacked_env import platform_obstacle, unpack
 from mlflow_dbimage.build_cache import scratch_directory
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -27,44 +30,68 @@ class PackedChecker:
 
     Args:
         scratch: Folder in which layers are unpacked; they go when the check is done.
+        sandbox: Gives what runs the check, when there is one to run.
     """
 
     how: How = "packed"
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, sandbox: Callable[[], Sandbox]) -> None:
         self._scratch = scratch
+        self._sandbox = sandbox
 
     def obstacle(self, image: Image) -> str | None:
-        """Say that the image is for other machines, or that its Python is its base's."""
+        """Say that the image is for other machines, that its Python is its base's, or that nothing confines it."""
         record = ImageRecord.from_labels(image.labels)
         if record is None:
             return "the image has no record of this project"
         if record.env_layout == "cluster":
             return "the image's Python is its base's, which does not run without its operating system"
-        return platform_obstacle(image.platform)
+        return platform_obstacle(image.platform) or self._unconfined()
+
+    def _unconfined(self) -> str | None:
+        """An image may be anybody's: where it could read what we can, it is not run."""
+        if self._sandbox().confinement != "limits":
+            return None
+        return "this machine allows no sandbox for the code of images"
 
     def check(self, image: Image, limits: CheckLimits) -> CheckRun:
-        """Run the image's own check on this machine's system. Memory and processes are not limited.
+        """Run the image's own check on this machine's system, in the sandbox.
 
         Raises:
             ServiceError: `program-failed`, `disk-failed`.
             VerificationError: `digest-mismatch` or `image-invalid`, a layer is not what it should be.
         """
         with disk_errors(), scratch_directory(self._scratch) as folder:
-            program = unpack(image, folder) / SCORE_PATH[1:]
+            root = unpack(image, folder)
             home = folder / "home"
             home.mkdir()
-            done = run_limited(
-                [str(program), "--check"],
-                environment={**_ENVIRONMENT, "HOME": str(home), "TMPDIR": str(home)},
-                folder=home,
-                seconds=limits.seconds,
-                most=MOST_REPORT,
-            )
+            try:
+                ended = self._limited(limits).run(
+                    [str(root / SCORE_PATH[1:]), "--check"],
+                    scratch=home,
+                    environment={**_ENVIRONMENT, "HOME": str(home), "TMPDIR": str(home)},
+                    readable=[root],
+                    most_output=MOST_REPORT,
+                )
+            except ModelStopped as error:
+                return _stopped(error)
         return CheckRun(
             how=self.how,
-            report=read_report(done.output) if done.in_time else None,
-            exit_code=done.exit_code,
-            messages=tail(done.messages),
-            stopped_by=None if done.in_time else "time",
+            report=read_report(ended.output),
+            exit_code=ended.code,
+            messages=tail(ended.errors),
         )
+
+    def _limited(self, limits: CheckLimits) -> Sandbox:
+        sandbox = self._sandbox()
+        return replace(sandbox, limits=replace(sandbox.limits, seconds=limits.seconds, memory=limits.memory))
+
+
+def _stopped(error: ModelStopped) -> CheckRun:
+    return CheckRun(
+        how="packed",
+        report=None,
+        exit_code=-signal.SIGKILL,
+        messages=error.message,
+        stopped_by=error.excess if error.excess in ("time", "memory") else None,
+    )

@@ -12,27 +12,27 @@ import marshal
 import os
 import select
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from mlflow_dbimage.backends import sandbox_launcher, sandbox_usage
+from mlflow_dbimage.backends.sandbox_output import Lines, tail
 from mlflow_dbimage.backends.sandbox_view import View
 from mlflow_dbimage.errors import InputError, ServiceError
 
 Confinement = Literal["bubblewrap", "namespaces", "limits"]
+#: What a program had too much of.
+Excess = Literal["time", "memory", "disk", "processes"]
 
 _LOOK_EVERY = 0.05
 _MOST_PROCESSES = 1024
-_TAIL = 64 * 1024
-_MOST_RESULT = 64 * 2**20
 _BUBBLEWRAP = (
     "--unshare-user",
     "--unshare-pid",
@@ -70,6 +70,27 @@ class Ended:
     """As shells tell it."""
     errors: str
     """The end of what it wrote to its standard output and error, as `printable` makes it."""
+    output: bytes = b""
+    """The beginning of its standard output alone, where that was asked for; `errors` lacks it then."""
+
+
+class ModelStopped(InputError):
+    """A program used more than it may.
+
+    Args:
+        reason: What it did.
+        excess: What it had too much of.
+        key: The setting that is its limit, where there is one.
+    """
+
+    def __init__(self, reason: str, excess: Excess, key: str | None = None) -> None:
+        hint = (
+            f"if that is right for this model, raise `{key}`"
+            if key
+            else "look at what the model does when it is loaded"
+        )
+        super().__init__("model-stopped", f"the model's code was stopped: it {reason}", hint=hint)
+        self.excess = excess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +128,8 @@ class Sandbox:
         writable: Sequence[Path] = (),
         text: str = "",
         network: bool = False,
+        most_output: int = 0,
+        report: Callable[[str], None] | None = None,
     ) -> Ended:
         """Run a program to its end, in its scratch folder.
 
@@ -118,12 +141,16 @@ class Sandbox:
             writable: Further folders that it may write to.
             text: Its standard input.
             network: Whether it may use the network.
+            most_output: Bytes of its standard output to return apart from what it wrote to standard error.
+            report: Told each line that it writes to standard error, as it comes.
 
         Raises:
-            InputError: `model-stopped`, it used more than it may.
+            ModelStopped: `model-stopped`, it used more than it may.
             ServiceError: `program-failed`, it could not be started.
         """
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        with ExitStack() as files:
+            stdin, stderr = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            stdout = files.enter_context(tempfile.TemporaryFile()) if most_output else stderr
             stdin.write(text.encode())
             stdin.seek(0)
             wrapped = self._wrapped(command, View.of((*self.readable, *readable), writable, scratch), network)
@@ -131,7 +158,7 @@ class Sandbox:
                 process = subprocess.Popen(
                     wrapped,
                     stdin=stdin,
-                    stdout=stderr,
+                    stdout=stdout,
                     stderr=stderr,
                     cwd=scratch,
                     env=dict(environment),
@@ -139,10 +166,13 @@ class Sandbox:
                 )
             except OSError as error:
                 raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
+            lines = Lines(stderr, report)
             with _ended_at_last(process):
-                self._watch(process, (scratch, *writable))
+                self._watch(process, (scratch, *writable), lines)
+            lines.pass_on(last=True)
             self._check(process.pid, (scratch, *writable))
-            return Ended(code=process.returncode, errors=_tail(stderr))
+            output = os.pread(stdout.fileno(), most_output, 0)
+            return Ended(code=process.returncode, errors=tail(stderr), output=output)
 
     def _wrapped(self, command: Sequence[str], view: View, network: bool) -> list[str]:
         plan: dict[str, Any] = {"limits": self._limits(), "mode": "supervise"}
@@ -164,30 +194,31 @@ class Sandbox:
         threads = _threads_of_machine()
         return limits | ({"RLIMIT_NPROC": threads + _MOST_PROCESSES} if threads else {})
 
-    def _watch(self, process: subprocess.Popen[bytes], folders: Iterable[Path]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], folders: Iterable[Path], lines: Lines) -> None:
         end = time.monotonic() + self.limits.seconds
         while not _ends(process, _LOOK_EVERY):
+            lines.pass_on()
             self._check(process.pid, folders)
             if time.monotonic() > end:
-                raise _stopped(f"took more than {self.limits.seconds:,.0f} s", "model_seconds")
+                raise ModelStopped(f"took more than {self.limits.seconds:,.0f} s", "time", "model_seconds")
 
     def _check(self, process: int, folders: Iterable[Path]) -> None:
         """Stop what uses more than it may."""
         started = sandbox_usage.descendants(process)
         if len(started) > _MOST_PROCESSES:
-            raise _stopped(f"started more than {_MOST_PROCESSES} processes")
+            raise ModelStopped(f"started more than {_MOST_PROCESSES} processes", "processes")
         memory = self.limits.memory_bytes
         if sandbox_usage.memory_of(started, memory) > memory:
-            raise _stopped(f"used more than {_size(memory)} of memory", "model_memory")
+            raise ModelStopped(f"used more than {_size(memory)} of memory", "memory", "model_memory")
         try:
             used = sandbox_usage.disk_of(folders, self.limits.disk)
         except ValueError as error:
-            raise _stopped(f"left {error}") from error
+            raise ModelStopped(f"left {error}", "disk") from error
         if used > self.limits.disk:
-            raise _stopped(f"wrote more than {_size(self.limits.disk)}", "model_disk")
+            raise ModelStopped(f"wrote more than {_size(self.limits.disk)}", "disk", "model_disk")
         exhausted = sandbox_usage.is_exhausted(next(iter(folders)), used)
         if exhausted:
-            raise _stopped(f"was running when the machine had nearly no {exhausted} left")
+            raise ModelStopped(f"was running when the machine had nearly no {exhausted} left", exhausted)
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -204,33 +235,6 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     return process.returncode is not None
-
-
-def printable(text: str, most: int) -> str:
-    """Return a text that came from a sandbox, cut off, without what would command a terminal."""
-    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text[:most])
-
-
-def read_result(path: Path) -> bytes:
-    """Read a file that a program in a sandbox wrote: the file itself, and not one that it points at.
-
-    Raises:
-        ServiceError: `program-failed`, there is none, or it is no plain file of a sane size.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise ServiceError(
-            "program-failed", f"the environment's Python left no result: {error.strerror}"
-        ) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_RESULT:
-            raise ServiceError("program-failed", "the environment's Python left something else than its result")
-        with open(descriptor, "rb", closefd=False) as stream:
-            return stream.read(_MOST_RESULT)
-    finally:
-        os.close(descriptor)
 
 
 @functools.cache
@@ -272,21 +276,6 @@ def _ended_at_last(process: subprocess.Popen[bytes]) -> Iterator[None]:
             sandbox_usage.end(process.pid)
             process.kill()
             process.wait()
-
-
-def _stopped(reason: str, key: str | None = None) -> InputError:
-    hint = (
-        f"if that is right for this model, raise `{key}`"
-        if key
-        else "look at what the model does when it is loaded"
-    )
-    return InputError("model-stopped", f"the model's code was stopped: it {reason}", hint=hint)
-
-
-def _tail(stream: IO[bytes]) -> str:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _TAIL))
-    return printable(stream.read(_TAIL).decode(errors="replace"), _TAIL)
 
 
 def _threads_of_machine() -> int:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 #: So much memory and disk, in bytes, is left to the machine.
 RESERVE = 256 * 2**20
@@ -76,7 +77,7 @@ def disk_of(folders: Iterable[Path], limit: int) -> int:
     return total
 
 
-def is_exhausted(folder: Path, written: int) -> str | None:
+def is_exhausted(folder: Path, written: int) -> Literal["memory", "disk"] | None:
     """Tell what the machine itself has nearly none left of: memory, or disk where `folder` is.
 
     Args:

@@ -143,14 +143,14 @@ class Toolbox:
     @cached_property
     def sandbox(self) -> Sandbox:
         """Where code of models runs."""
+        return Sandbox.find(self._limits(), required=self._settings.sandbox == "required")
+
+    def _limits(self) -> Limits:
         memory = self._settings.model_memory
-        return Sandbox.find(
-            Limits(
-                seconds=self._settings.model_seconds,
-                memory=None if memory is None else memory * 10**6,
-                disk=self._settings.model_disk * 10**6,
-            ),
-            required=self._settings.sandbox == "required",
+        return Limits(
+            seconds=self._settings.model_seconds,
+            memory=None if memory is None else memory * 10**6,
+            disk=self._settings.model_disk * 10**6,
         )
 
     @cached_property
@@ -185,7 +185,7 @@ class Toolbox:
             checkers=(
                 EngineChecker(lambda: self.engine),
                 NamespaceChecker(scratch),
-                PackedChecker(scratch),
+                PackedChecker(scratch, lambda: Sandbox.find(self._limits())),  # it does not do with less
             ),
             cache=self.cache,
             limits=CheckLimits.of_machine(),

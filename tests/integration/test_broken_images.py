@@ -39,6 +39,7 @@ from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, addition
 from mlflow_dbimage.oci.tar import TarEntry, file_entry, symlink_entry
 from mlflow_dbimage.publication import Publisher
 from proof_tools import proof_tools
+from sandboxes import sandbox
 from score_images import layer_of, system_base
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
@@ -284,7 +285,7 @@ def test_without_an_example_rows_are_made_from_the_signature(workshop: Workshop)
 
 @pytest.mark.namespaces
 def test_without_a_reference_the_layers_alone_make_one(workshop: Workshop):
-    packed = PackedChecker(workshop.cache.directory("work"))
+    packed = PackedChecker(workshop.cache.directory("work"), sandbox)
     candidate = replace(workshop.with_model("good", note__txt="another model"), built=True)
     assert ("reference", "passed") in _publish(workshop, candidate, workshop.checker(), packed)
     assert reference_check.find(workshop.cache, candidate.lock, candidate.model) is not None
@@ -292,7 +293,7 @@ def test_without_a_reference_the_layers_alone_make_one(workshop: Workshop):
 
 def test_without_namespaces_the_layers_alone_are_checked(workshop: Workshop):
     checks = _publish(
-        workshop, workshop.candidate(_own(workshop)), PackedChecker(workshop.cache.directory("work"))
+        workshop, workshop.candidate(_own(workshop)), PackedChecker(workshop.cache.directory("work"), sandbox)
     )
     assert ("reference", "passed") in checks
 

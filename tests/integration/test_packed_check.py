@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.backends.packed_check import PackedChecker
+from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.image_check import CheckLimits
 from mlflow_dbimage.oci.image import Image, RunConfig, append
+from sandboxes import SANDBOX, sandbox
 from score_images import record, score_image
 
 LIMITS = CheckLimits(seconds=60, memory=256 << 20, processes=50)
@@ -21,13 +23,14 @@ REPORT = 'echo "{\\"version\\": 1, \\"arguments\\": \\"$*\\"}"\n'
 def checker(tmp_path: Path) -> PackedChecker:
     folder = tmp_path / "work"
     folder.mkdir()
-    return PackedChecker(folder)
+    return PackedChecker(folder, sandbox)
 
 
 def _image(folder: Path, script: str) -> Image:
     return score_image(folder / "blobs", "#!/bin/sh\n" + script)
 
 
+@pytest.mark.sandbox
 def test_the_report_comes_back_and_the_layers_go(checker: PackedChecker, tmp_path: Path):
     image = _image(tmp_path, "echo loading >&2\n" + REPORT)
     assert checker.obstacle(image) is None
@@ -49,6 +52,30 @@ def test_it_gets_no_credentials_and_a_home_that_goes(
 def test_a_check_that_takes_too_long_is_ended(checker: PackedChecker, tmp_path: Path):
     run = checker.check(_image(tmp_path, REPORT + "sleep 983\n"), replace(LIMITS, seconds=1))
     assert (run.report, run.stopped_by) == (None, "time")
+
+
+def test_one_that_writes_too_much_is_ended(tmp_path: Path):
+    small = replace(SANDBOX, limits=Limits(disk=2**16))
+    checker = PackedChecker(tmp_path, lambda: small)
+    run = checker.check(_image(tmp_path, "for i in 1 2 3; do cp /bin/sh sh$i; done\nsleep 982\n"), LIMITS)
+    assert (run.report, run.stopped_by) == (None, None)
+    assert "wrote more than" in run.messages
+
+
+@pytest.mark.sandbox
+def test_it_sees_nothing_of_this_machine(checker: PackedChecker, tmp_path: Path):
+    (tmp_path / "secret").write_text("swordfish")
+    tried = f'cat {tmp_path}/secret /etc/shadow >&2\n(echo x > {tmp_path}/harm)\n(: > "$0")\n'
+    run = checker.check(_image(tmp_path, tried + REPORT), LIMITS)
+    assert run.report is not None
+    assert "swordfish" not in run.messages
+    assert "root:" not in run.messages
+    assert not (tmp_path / "harm").exists()
+
+
+def test_where_nothing_confines_it_it_is_not_run(tmp_path: Path):
+    checker = PackedChecker(tmp_path, lambda: Sandbox(confinement="limits"))
+    assert checker.obstacle(_image(tmp_path, REPORT)) == "this machine allows no sandbox for the code of images"
 
 
 def test_an_environment_in_the_bases_python_is_not_tried(checker: PackedChecker, tmp_path: Path):

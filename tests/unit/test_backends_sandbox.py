@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.backends import sandbox as sandboxes
-from mlflow_dbimage.backends.sandbox import Confinement, Ended, Limits, Sandbox, read_result
+from mlflow_dbimage.backends.sandbox import Confinement, Ended, Limits, Sandbox
+from mlflow_dbimage.backends.sandbox_output import read_result
 from mlflow_dbimage.errors import InputError, ServiceError
 from sandboxes import SANDBOX
 
@@ -67,6 +68,28 @@ def test_a_program_gets_its_input_its_folder_and_its_variables_and_tells_how_it_
     )
     assert ended == Ended(code=7, errors=f"['PATH'] {scratch} hello\n")
     assert (scratch / "made").read_text() == "here"
+
+
+def test_output_comes_back_apart_from_messages_and_messages_as_they_come(run: Run) -> None:
+    heard: list[str] = []
+    ended = run(
+        "import sys; print('out' * 9); sys.stderr.write('one\\ntwo\\x1b[2J\\nthr')",
+        most_output=5,
+        report=heard.append,
+    )
+    assert (ended.output, ended.errors) == (b"outou", "one\ntwo\ufffd[2J\nthr")
+    assert heard == ["one", "two\ufffd[2J", "thr"]
+
+
+def test_of_endless_messages_some_are_heard(run: Run) -> None:
+    heard: list[str] = []
+    run(
+        "import sys\nwhile True: sys.stderr.write('x' * 2**16)",
+        Limits(seconds=60, disk=2**26),
+        report=heard.append,
+    )
+    assert heard
+    assert max(map(len, heard)) <= 2**16
 
 
 def test_a_program_that_a_signal_ends_says_so(run: Run) -> None:
