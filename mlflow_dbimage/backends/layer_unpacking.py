@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -58,87 +59,97 @@ class _Unpacking:
     """One layer on its way into a folder."""
 
     def __init__(self, root: Path, leave_out_devices: bool) -> None:
-        self._root = root
+        self._root = str(root)
         self._leave_out_devices = leave_out_devices
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
+        # Folders that are there and that no link leads to: looking at each for each file costs more than the file.
+        self._folders: set[str] = set()
 
     def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         path = self._path(member.name)
         if path == self._root:
             return
-        name = path.name
+        folder, name = os.path.split(path)
         if name == _OPAQUE:
-            self._empty(path.parent)
+            self._empty(folder)
         elif name.startswith(_WHITEOUT):
-            _remove(self._whited_out(path))
+            self._remove(os.path.join(folder, _whited_out(name)))
         else:
             self._make(archive, member, path)
             self._made.add(path)
 
-    def _whited_out(self, path: Path) -> Path:
-        name = path.name[len(_WHITEOUT) :]
-        if name in ("", ".", ".."):
-            raise VerificationError("image-invalid", f"the whiteout `{path.name}` in a layer names no file")
-        return path.with_name(name)
-
-    def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
         mode = stat.S_IMODE(member.mode) & 0o777
         if member.isdir():
-            if path.is_symlink() or not path.is_dir():
-                _remove(path)
-                path.mkdir()
-            path.chmod(mode | 0o700)  # ours to fill, and to remove one day
+            if os.path.islink(path) or not os.path.isdir(path):
+                self._remove(path)
+                os.mkdir(path)
+            os.chmod(path, mode | 0o700)  # ours to fill, and to remove one day
             return
-        _remove(path)
+        self._remove(path)
         if member.issym():
-            path.symlink_to(member.linkname)
+            os.symlink(member.linkname, path)
         elif member.islnk():
-            self._link(path, self._path(member.linkname))
+            _link(path, self._path(member.linkname))
         elif member.isfile():
             _write(archive, member, path, mode)
         elif not self._leave_out_devices:
             raise VerificationError("image-invalid", f"`{member.name}` in a layer is a device or a pipe")
 
-    def _link(self, path: Path, source: Path) -> None:
-        if source.is_symlink() or not source.is_file():
-            raise VerificationError("image-invalid", f"`{path.name}` in a layer links to nothing")
-        os.link(source, path, follow_symlinks=False)
-
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
         """Return the place of a name, which no link on its way leads elsewhere."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts or "\0" in name:
             raise VerificationError("image-invalid", f"the path `{name}` in a layer leaves its folder")
-        path = self._root
-        for part in parts[:-1]:
-            path = path / part
-            if path.is_symlink():
-                raise VerificationError("image-invalid", f"the path `{name}` in a layer leads through a link")
-        return self._root.joinpath(*parts)
+        folder = "/".join((self._root, *parts[:-1]))
+        if folder not in self._folders:
+            above = self._root
+            for part in parts[:-1]:
+                above = f"{above}/{part}"
+                if os.path.islink(above):
+                    raise VerificationError("image-invalid", f"the path `{name}` in a layer leads through a link")
+        return f"{folder}/{parts[-1]}" if parts else self._root
 
-    def _empty(self, folder: Path) -> None:
+    def _empty(self, folder: str) -> None:
         """Remove what lower layers brought into a folder."""
-        if folder.is_symlink() or not folder.is_dir():
+        if os.path.islink(folder) or not os.path.isdir(folder):
             return
-        for child in folder.iterdir():
-            if child in self._made and child.is_dir() and not child.is_symlink():
-                self._empty(child)
-            elif child not in self._made:
-                _remove(child)
+        for child in list(os.scandir(folder)):
+            if child.path not in self._made:
+                self._remove(child.path)
+            elif child.is_dir(follow_symlinks=False):
+                self._empty(child.path)
+
+    def _remove(self, path: str) -> None:
+        if os.path.islink(path) or not os.path.isdir(path):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            shutil.rmtree(path)
+            self._folders.clear()
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, mode: int) -> None:
+def _whited_out(name: str) -> str:
+    hidden = name[len(_WHITEOUT) :]
+    if hidden in ("", ".", ".."):
+        raise VerificationError("image-invalid", f"the whiteout `{name}` in a layer names no file")
+    return hidden
+
+
+def _link(path: str, source: str) -> None:
+    if os.path.islink(source) or not os.path.isfile(source):
+        raise VerificationError("image-invalid", f"`{os.path.basename(path)}` in a layer links to nothing")
+    os.link(source, path, follow_symlinks=False)
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, mode: int) -> None:
     source = archive.extractfile(member)
     assert source is not None, "it is a file"
-    with source, path.open("xb") as out:
+    with source, open(path, "xb") as out:
         shutil.copyfileobj(source, out, _CHUNK)
-    path.chmod(mode | 0o600)
+        os.fchmod(out.fileno(), mode | 0o600)
     os.utime(path, (member.mtime, member.mtime))
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path)
