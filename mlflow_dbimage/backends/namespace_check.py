@@ -1,30 +1,26 @@
 """Checks images without an engine, in their own root: bubblewrap gives it to a process as a container would.
 
-The whole image is unpacked, base included; the process is nobody, in namespaces of its own, without network. All
+The root is the whole image's, base included; the process is nobody, in namespaces of its own, without network. All
 of its files belong to whoever runs us, so that who may read what is not seen here: `static_check` looks at that.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.kept_roots import KeptRoots, Root
 from mlflow_dbimage.backends.limited_program import Finished, run_limited
 from mlflow_dbimage.backends.unpacked_env import platform_obstacle
-from mlflow_dbimage.build_cache import scratch_directory
-from mlflow_dbimage.errors import disk_errors
 from mlflow_dbimage.image_check import CHECK_USER, MOST_REPORT, CheckLimits, CheckRun, How, read_report, tail
-from mlflow_dbimage.model_layers import SCORE_PATH
+from mlflow_dbimage.model_layers import MODEL_PATH, SCORE_PATH
 from mlflow_dbimage.oci.image import Image
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TEMPORARY = "/tmp"  # noqa: S108  # of the sandbox
 _SECONDS_OF_PROBE = 10.0
-# What the process gets in the place of the image's own.
-_MOUNTED = ("proc", "dev", "tmp")
 # Limits the memory that a process and each of its children may write to, and becomes the program.
 _LIMIT = 'ulimit -d "$1" && shift && exec "$@"'
 
@@ -33,13 +29,13 @@ class NamespaceChecker:
     """Checks images in namespaces of the kernel.
 
     Args:
-        scratch: Folder in which roots are unpacked; each goes when its check is done.
+        roots: Where they are unpacked.
     """
 
     how: How = "namespace"
 
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
+    def __init__(self, roots: KeptRoots) -> None:
+        self._roots = roots
 
     def obstacle(self, image: Image) -> str | None:
         """Say that bubblewrap or the kernel does not allow it, or that the image is for other machines."""
@@ -53,8 +49,8 @@ class NamespaceChecker:
     def _obstacle(self) -> str | None:
         if self._program is None:
             return "there is no `bwrap` (Debian: bubblewrap)"
-        probe = self._sandboxed(Path("/"), {}, ["/bin/sh", "-c", ":"])
-        done = _run(probe, self._scratch, CheckLimits.of_machine(), _SECONDS_OF_PROBE)
+        probe = self._sandboxed(Root(path=Path("/"), model=None), {}, ["/bin/sh", "-c", ":"])
+        done = _run(probe, CheckLimits.of_machine(), _SECONDS_OF_PROBE)
         if done.exit_code == 0 and done.in_time:
             return None
         lines = done.messages.strip().splitlines() or ["it did not answer"]
@@ -67,9 +63,9 @@ class NamespaceChecker:
             ServiceError: `program-failed`, `disk-failed`.
             VerificationError: `digest-mismatch` or `image-invalid`, a layer is not what it should be.
         """
-        with self._root(image) as root:
+        with self._roots.opened(image) as root:
             command = self._sandboxed(root, image.environment, [SCORE_PATH, "--check"])
-            done = _run(command, self._scratch, limits, limits.seconds)
+            done = _run(command, limits, limits.seconds)
         return CheckRun(
             how=self.how,
             report=read_report(done.output) if done.in_time else None,
@@ -78,32 +74,24 @@ class NamespaceChecker:
             stopped_by=None if done.in_time else "time",
         )
 
-    def _sandboxed(self, root: Path, environment: Mapping[str, str], program: Sequence[str]) -> list[str]:
+    def _sandboxed(self, root: Root, environment: Mapping[str, str], program: Sequence[str]) -> list[str]:
         variables = {"PATH": _PATH, **environment}
         user = str(CHECK_USER)
         return [
             *(self._program or "bwrap", "--unshare-all", "--unshare-user", "--uid", user, "--gid", user),
             *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "dbimage"),
-            *("--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
+            *("--ro-bind", str(root.path), "/", *_model_bind(root)),
+            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", _TEMPORARY),
             "--clearenv",
             *(word for name, value in variables.items() for word in ("--setenv", name, value)),
             *("--chdir", "/", "--", *program),
         ]
 
-    @contextmanager
-    def _root(self, image: Image) -> Iterator[Path]:
-        """Unpack an image, and make the places where the sandbox mounts something of its own."""
-        with disk_errors(), scratch_directory(self._scratch) as root:
-            for layer in image.layers:
-                unpack_layer(layer, root, leave_out_devices=True)
-            for name in _MOUNTED:
-                place = root / name
-                if place.is_symlink() or not place.is_dir():
-                    place.unlink(missing_ok=True)
-                    place.mkdir()
-            yield root
+
+def _model_bind(root: Root) -> tuple[str, ...]:
+    return () if root.model is None else ("--ro-bind", str(root.model), MODEL_PATH)
 
 
-def _run(command: Sequence[str], folder: Path, limits: CheckLimits, seconds: float) -> Finished:
+def _run(command: Sequence[str], limits: CheckLimits, seconds: float) -> Finished:
     limited = ["/bin/sh", "-c", _LIMIT, "sh", str(limits.memory >> 10), *command]
-    return run_limited(limited, environment={"PATH": _PATH}, folder=folder, seconds=seconds, most=MOST_REPORT)
+    return run_limited(limited, environment={"PATH": _PATH}, folder=Path("/"), seconds=seconds, most=MOST_REPORT)

@@ -11,6 +11,7 @@ from mlflow_dbimage.backends.conda_pack import CondaPack
 from mlflow_dbimage.backends.docker_engine import DockerEngine
 from mlflow_dbimage.backends.engine_check import EngineChecker
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.backends.kept_roots import KeptRoots
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
@@ -184,7 +185,7 @@ class Toolbox:
         return ProofTools(
             checkers=(
                 EngineChecker(lambda: self.engine),
-                NamespaceChecker(scratch),
+                NamespaceChecker(KeptRoots(self.cache)),
                 PackedChecker(scratch, lambda: Sandbox.find(self._limits())),  # it does not do with less
             ),
             cache=self.cache,

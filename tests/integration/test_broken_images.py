@@ -23,6 +23,7 @@ from light_build import DBIMAGE
 from mlflow_dbimage import reference_check
 from mlflow_dbimage.backends.docker_engine import DockerEngine
 from mlflow_dbimage.backends.engine_check import EngineChecker
+from mlflow_dbimage.backends.kept_roots import KeptRoots
 from mlflow_dbimage.backends.namespace_check import NamespaceChecker
 from mlflow_dbimage.backends.packed_check import PackedChecker
 from mlflow_dbimage.build_cache import BuildCache
@@ -68,7 +69,7 @@ class Workshop:
         return LayoutDestination(self.folder / "images", TagScheme(named=True))
 
     def checker(self) -> NamespaceChecker:
-        return NamespaceChecker(self.cache.directory("work"))
+        return NamespaceChecker(KeptRoots(self.cache))
 
     def with_model(self, kind: str, **more: object) -> Candidate:
         """The image with another model in the place of its own."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage.backends.kept_roots import KeptRoots
 from mlflow_dbimage.backends.namespace_check import NamespaceChecker
+from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.image_check import CHECK_USER, CheckLimits
 from mlflow_dbimage.oci.digest import Digest
@@ -23,9 +25,7 @@ REPORT = 'echo "{\\"version\\": 1, \\"arguments\\": \\"$*\\"}"\n'
 
 @pytest.fixture
 def checker(tmp_path: Path) -> NamespaceChecker:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return NamespaceChecker(folder)
+    return NamespaceChecker(KeptRoots(BuildCache(tmp_path / "cache")))
 
 
 def _image(folder: Path, script: str, **files: bytes) -> Image:
@@ -38,7 +38,7 @@ def test_the_report_comes_back_and_the_root_goes(checker: NamespaceChecker, tmp_
     run = checker.check(image, LIMITS)
     assert run.report == {"version": 1, "arguments": "--check"}
     assert (run.how, run.exit_code, run.messages, run.stopped_by) == ("namespace", 0, "loading", None)
-    assert not os.listdir(tmp_path / "work")
+    assert not os.listdir(tmp_path / "cache" / "work")
 
 
 def test_it_is_nobody_without_a_network_on_a_root_that_it_cannot_change(checker: NamespaceChecker, tmp_path: Path):
@@ -82,7 +82,7 @@ def test_a_layer_that_is_not_what_it_should_be_is_refused(checker: NamespaceChec
     with pytest.raises(VerificationError) as caught:
         checker.check(replace(image, layers=(*image.layers[:-1], lying)), LIMITS)
     assert caught.value.code == "digest-mismatch"
-    assert not os.listdir(tmp_path / "work")
+    assert not os.listdir(tmp_path / "cache" / "work")
 
 
 def test_without_bubblewrap_it_is_said(checker: NamespaceChecker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
