@@ -54,8 +54,12 @@ class KeptRoots:
         self._cache = cache
 
     @contextmanager
-    def opened(self, image: Image) -> Iterator[Root]:
+    def opened(self, image: Image, first: int = 0) -> Iterator[Root]:
         """Give the root of an image.
+
+        Args:
+            image: The image.
+            first: The lowest layer that is needed, counted from 0 at the bottom.
 
         Raises:
             ServiceError: `disk-failed`.
@@ -67,18 +71,20 @@ class KeptRoots:
             if own:
                 scratch = stack.enter_context(self._scratch())
                 model = _unpacked_model(own, scratch)
-            path = None if model is None else stack.enter_context(self._kept(shared))
+            path = None if model is None else stack.enter_context(self._kept(shared, first))
             if path is None:
                 path = stack.enter_context(self._scratch())
-                _unpack(shared, path)
+                _unpack(shared[first:], path)
             yield Root(path=path, model=model)
 
     @contextmanager
-    def _kept(self, layers: Sequence[Layer]) -> Iterator[Path | None]:
+    def _kept(self, layers: Sequence[Layer], first: int) -> Iterator[Path | None]:
         """Hold a root that is kept, or give None where the disk is too full to keep one."""
-        key = cache_key(_PART, _FORMAT, *(str(layer.diff_id) for layer in layers))
-        place = self._cache.directory(_PART) / key
+        place = self._place(layers)
         with self._cache.lock(_PART):
+            if not _state_file(place).is_file():  # the whole root does for a part of it, too
+                layers = layers[first:]
+                place = self._place(layers)
             there = _is_intact(place) or self._make(layers, place)
             held = _hold(place, alone=False) if there else None
         if held is None:
@@ -88,6 +94,10 @@ class KeptRoots:
             yield place / "root"
         finally:
             os.close(held)
+
+    def _place(self, layers: Sequence[Layer]) -> Path:
+        key = cache_key(_PART, _FORMAT, *(str(layer.diff_id) for layer in layers))
+        return self._cache.directory(_PART) / key
 
     def _make(self, layers: Sequence[Layer], place: Path) -> bool:
         """Unpack a root that is to be kept; say whether there was room for it."""

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_dbimage.backends.kept_roots import KeptRoots, Root
 from mlflow_dbimage.backends.sandbox import ModelStopped, Sandbox
-from mlflow_dbimage.backends.unpacked_env import platform_obstacle, unpack
+from mlflow_dbimage.backends.unpacked_env import first_layer, platform_obstacle
 from mlflow_dbimage.build_cache import scratch_directory
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.errors import disk_errors
+from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.image_check import MOST_REPORT, CheckLimits, CheckRun, How, read_report, tail
-from mlflow_dbimage.model_layers import SCORE_PATH
+from mlflow_dbimage.model_layers import MODEL_PATH, SCORE_PATH
 from mlflow_dbimage.oci.image import Image
 
+_OURS = "/opt/dbimage"
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -29,13 +31,15 @@ class PackedChecker:
     """Checks what images add to their bases.
 
     Args:
-        scratch: Folder in which layers are unpacked; they go when the check is done.
+        roots: Where its layers are unpacked.
+        scratch: Folder of what checks write; it goes when they are done.
         sandbox: Gives what runs the check, when there is one to run.
     """
 
     how: How = "packed"
 
-    def __init__(self, scratch: Path, sandbox: Callable[[], Sandbox]) -> None:
+    def __init__(self, roots: KeptRoots, scratch: Path, sandbox: Callable[[], Sandbox]) -> None:
+        self._roots = roots
         self._scratch = scratch
         self._sandbox = sandbox
 
@@ -61,16 +65,18 @@ class PackedChecker:
             ServiceError: `program-failed`, `disk-failed`.
             VerificationError: `digest-mismatch` or `image-invalid`, a layer is not what it should be.
         """
-        with disk_errors(), scratch_directory(self._scratch) as folder:
-            root = unpack(image, folder)
-            home = folder / "home"
-            home.mkdir()
+        record = ImageRecord.from_labels(image.labels)
+        assert record is not None, "an image without one has an obstacle"
+        with (
+            self._roots.opened(image, first_layer(image, record)) as root,
+            scratch_directory(self._scratch) as home,
+        ):
             try:
                 ended = self._limited(limits).run(
-                    [str(root / SCORE_PATH[1:]), "--check"],
+                    [SCORE_PATH, "--check"],
                     scratch=home,
                     environment={**_ENVIRONMENT, "HOME": str(home), "TMPDIR": str(home)},
-                    readable=[root],
+                    placed=_placed(root, record.environment_prefix),
                     most_output=MOST_REPORT,
                 )
             except ModelStopped as error:
@@ -85,6 +91,19 @@ class PackedChecker:
     def _limited(self, limits: CheckLimits) -> Sandbox:
         sandbox = self._sandbox()
         return replace(sandbox, limits=replace(sandbox.limits, seconds=limits.seconds, memory=limits.memory))
+
+
+def _placed(root: Root, prefix: str) -> dict[str, Path]:
+    """Return what of a root is seen beside this machine's system, each at its own place in the image.
+
+    Raises:
+        VerificationError: `image-invalid`, a place leads out of the root.
+    """
+    places = {place: root.path / place[1:] for place in (_OURS, prefix) if not place.startswith(f"{_OURS}/")}
+    for place, path in places.items():
+        if not place.startswith("/") or path.resolve() != root.path.resolve() / place[1:] or not path.is_dir():
+            raise VerificationError("image-invalid", f"`{place}` is no folder of the image")
+    return places if root.model is None else {**places, MODEL_PATH: root.model}
 
 
 def _stopped(error: ModelStopped) -> CheckRun:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from mlflow_dbimage.backends import sandbox_launcher, sandbox_usage
@@ -126,6 +127,7 @@ class Sandbox:
         environment: Mapping[str, str],
         readable: Sequence[Path] = (),
         writable: Sequence[Path] = (),
+        placed: Mapping[str, Path] = MappingProxyType({}),
         text: str = "",
         network: bool = False,
         most_output: int = 0,
@@ -139,6 +141,7 @@ class Sandbox:
             environment: All its variables.
             readable: Folders and files that it may read.
             writable: Further folders that it may write to.
+            placed: Folders that it may read elsewhere than where they are, by where; not with limits alone.
             text: Its standard input.
             network: Whether it may use the network.
             most_output: Bytes of its standard output to return apart from what it wrote to standard error.
@@ -148,12 +151,14 @@ class Sandbox:
             ModelStopped: `model-stopped`, it used more than it may.
             ServiceError: `program-failed`, it could not be started.
         """
+        assert not placed or self.confinement != "limits", "nothing is elsewhere without namespaces"
         with ExitStack() as files:
             stdin, stderr = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
             stdout = files.enter_context(tempfile.TemporaryFile()) if most_output else stderr
             stdin.write(text.encode())
             stdin.seek(0)
-            wrapped = self._wrapped(command, View.of((*self.readable, *readable), writable, scratch), network)
+            view = View.of((*self.readable, *readable), writable, scratch, placed)
+            wrapped = self._wrapped(command, view, network)
             try:
                 process = subprocess.Popen(
                     wrapped,

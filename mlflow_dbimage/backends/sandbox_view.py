@@ -6,9 +6,10 @@ Home folders, other folders, sockets of services, devices and other processes ar
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 # Programs and libraries, and what the C library, OpenMP and BLAS look up; nothing here is secret on any system.
 _SYSTEM = (
@@ -69,19 +70,27 @@ class View:
     """What a symbolic link says, and where it is."""
 
     @classmethod
-    def of(cls, readable: Sequence[Path], writable: Sequence[Path], scratch: Path) -> View:
+    def of(
+        cls,
+        readable: Sequence[Path],
+        writable: Sequence[Path],
+        scratch: Path,
+        placed: Mapping[str, Path] = MappingProxyType({}),
+    ) -> View:
         """Put together what may be seen.
 
         Args:
             readable: Folders and files to read; those that do not exist are passed over.
             writable: Folders to write to.
             scratch: A folder to write to, which also stands for the folders of temporary files.
+            placed: Folders to read that are seen elsewhere, by where.
         """
         system = [Path(each) for each in _SYSTEM if os.path.lexists(each)]
         links = [(os.readlink(each), str(each)) for each in system if each.is_symlink()]
         binds = [Bind(str(each), str(each)) for each in system if not each.is_symlink()]
         binds += [Bind(each, each, True, True) for each in _DEVICES if os.path.exists(each)]
         binds += [_bind(each, writable=False) for each in readable if each.exists()]
+        binds += [Bind(os.path.realpath(source), target) for target, source in placed.items()]
         binds += [_bind(each, writable=True) for each in (*writable, scratch)]
         for place, name in _SCRATCH_PLACES.items():
             (scratch / name).mkdir(exist_ok=True)

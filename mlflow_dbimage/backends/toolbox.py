@@ -181,12 +181,12 @@ class Toolbox:
         return destination
 
     def _proof(self) -> ProofTools:
-        scratch = self.cache.directory("work")
+        roots, scratch = KeptRoots(self.cache), self.cache.directory("work")
         return ProofTools(
             checkers=(
                 EngineChecker(lambda: self.engine),
-                NamespaceChecker(KeptRoots(self.cache)),
-                PackedChecker(scratch, lambda: Sandbox.find(self._limits())),  # it does not do with less
+                NamespaceChecker(roots),
+                PackedChecker(roots, scratch, lambda: Sandbox.find(self._limits())),  # it does not do with less
             ),
             cache=self.cache,
             limits=CheckLimits.of_machine(),

@@ -117,7 +117,7 @@ def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path
     if target.is_dir():
         return target
     record = _record(image)
-    first = _first_layer(image, record) if from_layer is None else from_layer
+    first = first_layer(image, record) if from_layer is None else from_layer
     with disk_errors():
         directory.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory, prefix=".partial-"))
@@ -156,8 +156,8 @@ def _record(image: Image) -> ImageRecord:
     return record
 
 
-def _first_layer(image: Image, record: ImageRecord) -> int:
-    """Return the lowest layer of the environment: on a golden base, the base has a part of it."""
+def first_layer(image: Image, record: ImageRecord) -> int:
+    """Return the lowest layer of an image's environment: on a golden base, the base has a part of it."""
     base = BaseRecord.from_labels(image.labels) if record.env_layout == "overlay" else None
     return record.base_layers if base is None else base.system_layers
 

@@ -71,6 +71,9 @@ class Workshop:
     def checker(self) -> NamespaceChecker:
         return NamespaceChecker(KeptRoots(self.cache))
 
+    def packed(self) -> PackedChecker:
+        return PackedChecker(KeptRoots(self.cache), self.cache.directory("work"), sandbox)
+
     def with_model(self, kind: str, **more: object) -> Candidate:
         """The image with another model in the place of its own."""
         folder = Path(tempfile.mkdtemp(dir=self.folder)) / "model"
@@ -286,16 +289,13 @@ def test_without_an_example_rows_are_made_from_the_signature(workshop: Workshop)
 
 @pytest.mark.namespaces
 def test_without_a_reference_the_layers_alone_make_one(workshop: Workshop):
-    packed = PackedChecker(workshop.cache.directory("work"), sandbox)
     candidate = replace(workshop.with_model("good", note__txt="another model"), built=True)
-    assert ("reference", "passed") in _publish(workshop, candidate, workshop.checker(), packed)
+    assert ("reference", "passed") in _publish(workshop, candidate, workshop.checker(), workshop.packed())
     assert reference_check.find(workshop.cache, candidate.lock, candidate.model) is not None
 
 
 def test_without_namespaces_the_layers_alone_are_checked(workshop: Workshop):
-    checks = _publish(
-        workshop, workshop.candidate(_own(workshop)), PackedChecker(workshop.cache.directory("work"), sandbox)
-    )
+    checks = _publish(workshop, workshop.candidate(_own(workshop)), workshop.packed())
     assert ("reference", "passed") in checks
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage.backends.kept_roots import KeptRoots
 from mlflow_dbimage.backends.packed_check import PackedChecker
 from mlflow_dbimage.backends.sandbox import Limits, Sandbox
+from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.image_check import CheckLimits
 from mlflow_dbimage.oci.image import Image, RunConfig, append
 from sandboxes import SANDBOX, sandbox
@@ -19,11 +22,14 @@ LIMITS = CheckLimits(seconds=60, memory=256 << 20, processes=50)
 REPORT = 'echo "{\\"version\\": 1, \\"arguments\\": \\"$*\\"}"\n'
 
 
+def _checker(folder: Path, given: Callable[[], Sandbox]) -> PackedChecker:
+    cache = BuildCache(folder / "cache")
+    return PackedChecker(KeptRoots(cache), cache.directory("work"), given)
+
+
 @pytest.fixture
 def checker(tmp_path: Path) -> PackedChecker:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return PackedChecker(folder, sandbox)
+    return _checker(tmp_path, sandbox)
 
 
 def _image(folder: Path, script: str) -> Image:
@@ -37,7 +43,7 @@ def test_the_report_comes_back_and_the_layers_go(checker: PackedChecker, tmp_pat
     run = checker.check(image, LIMITS)
     assert run.report == {"version": 1, "arguments": "--check"}
     assert (run.how, run.exit_code, run.messages, run.stopped_by) == ("packed", 0, "loading", None)
-    assert not os.listdir(tmp_path / "work")
+    assert not os.listdir(tmp_path / "cache" / "work")
 
 
 def test_it_gets_no_credentials_and_a_home_that_goes(
@@ -46,7 +52,7 @@ def test_it_gets_no_credentials_and_a_home_that_goes(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "swordfish")
     run = checker.check(_image(tmp_path, 'export >&2\necho x > "$HOME/x"\n' + REPORT), LIMITS)
     assert "swordfish" not in run.messages
-    assert f"{tmp_path}/work/" in run.messages
+    assert f"{tmp_path}/cache/work/" in run.messages
 
 
 def test_a_check_that_takes_too_long_is_ended(checker: PackedChecker, tmp_path: Path):
@@ -56,7 +62,7 @@ def test_a_check_that_takes_too_long_is_ended(checker: PackedChecker, tmp_path: 
 
 def test_one_that_writes_too_much_is_ended(tmp_path: Path):
     small = replace(SANDBOX, limits=Limits(disk=2**16))
-    checker = PackedChecker(tmp_path, lambda: small)
+    checker = _checker(tmp_path, lambda: small)
     run = checker.check(_image(tmp_path, "for i in 1 2 3; do cp /bin/sh sh$i; done\nsleep 982\n"), LIMITS)
     assert (run.report, run.stopped_by) == (None, None)
     assert "wrote more than" in run.messages
@@ -74,7 +80,7 @@ def test_it_sees_nothing_of_this_machine(checker: PackedChecker, tmp_path: Path)
 
 
 def test_where_nothing_confines_it_it_is_not_run(tmp_path: Path):
-    checker = PackedChecker(tmp_path, lambda: Sandbox(confinement="limits"))
+    checker = _checker(tmp_path, lambda: Sandbox(confinement="limits"))
     assert checker.obstacle(_image(tmp_path, REPORT)) == "this machine allows no sandbox for the code of images"
 
 
