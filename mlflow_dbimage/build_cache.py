@@ -23,32 +23,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock
 
+from mlflow_dbimage import cache_parts
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.oci.digest import Digest
 
 #: Raised when the form or meaning of what we cache changes: keys of other formats are never found again.
 FORMAT = 1
 
-_WORK_LEFT_BEHIND_AFTER = 24 * 3600.0
 _TRIES_TO_DELETE = 50
-# Parts whose folders only sort their files.
-_PARTS_OF_FILES = ("bytecode", "records")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheUse:
-    """How much one part of the cache holds."""
-
-    part: str
-    files: int
-    size: int
-    """In bytes."""
 
 
 def cache_key(*parts: object) -> str:
@@ -62,13 +49,15 @@ class BuildCache:
 
     Args:
         root: Its path; made when it is first written to.
+        most: Bytes that it may hold after it was trimmed; None for any number.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, most: int | None = None) -> None:
         self.root = root
+        self._most = most
 
     @classmethod
-    def open(cls, root: Path) -> BuildCache:
+    def open(cls, root: Path, most: int | None = None) -> BuildCache:
         """Open a cache, or one that ends with this process where `root` cannot be written to.
 
         A read-only cache must not stop a build; whether it was replaced shows in `root`.
@@ -81,7 +70,7 @@ class BuildCache:
             temporary = Path(tempfile.mkdtemp(prefix="dbimage-cache-"))
             atexit.register(shutil.rmtree, temporary, ignore_errors=True)
             return cls(temporary)
-        return cls(root)
+        return cls(root, most)
 
     def directory(self, part: str) -> Path:
         """Return the folder of one part, made if need be.
@@ -174,26 +163,13 @@ class BuildCache:
     def _sweep(self, work: Path) -> None:
         for path in work.iterdir():
             with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _WORK_LEFT_BEHIND_AFTER:
+                if time.time() - path.stat().st_mtime > cache_parts.WORK_LEFT_BEHIND_AFTER:
                     shutil.rmtree(path, ignore_errors=True)
 
-    def use(self) -> tuple[CacheUse, ...]:
-        """Measure each part of the cache."""
-        if not self.root.is_dir():
-            return ()
-        return tuple(_measure(path) for path in sorted(self.root.iterdir()) if path.is_dir())
-
-    def prune(self, *, keep_days: float) -> tuple[CacheUse, ...]:
-        """Delete what was not used for so many days, and return how much went from each part.
-
-        Safe beside running builds: whatever is missing is made or fetched again.
-        """
-        limit = time.time() - keep_days * 86400
-        return tuple(
-            _prune_part(path, limit)
-            for path in sorted(self.root.iterdir() if self.root.is_dir() else ())
-            if path.is_dir() and path.name != "locks"
-        )
+    def trim(self) -> None:
+        """Delete what was not used for longest until the rest is no larger than it may be."""
+        if self._most is not None:
+            cache_parts.prune(self.root, keep_size=self._most)
 
     def _record_path(self, kind: str, key: str) -> Path:
         return self.directory(f"records/{kind}") / f"{key}.json"
@@ -234,39 +210,3 @@ def write_aside(path: Path, data: bytes) -> None:
 
 def _checksum(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _measure(part: Path) -> CacheUse:
-    files = [path for path in part.rglob("*") if path.is_file() and not path.is_symlink()]
-    return CacheUse(part=part.name, files=len(files), size=sum(path.stat().st_size for path in files))
-
-
-def _prune_part(part: Path, limit: float) -> CacheUse:
-    count = size = 0
-    for path in _units(part):
-        with contextlib.suppress(OSError):
-            if _last_used(path) > limit:
-                continue
-            files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
-            size += sum(inner.stat().st_size for inner in files)
-            count += len(files)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
-    return CacheUse(part=part.name, files=count, size=size)
-
-
-def _units(part: Path) -> list[Path]:
-    """Return what is deleted as a whole: files that stand alone, or what a library keeps as one."""
-    if part.name in _PARTS_OF_FILES:
-        return [path for path in part.rglob("*") if path.is_file()]
-    return list(part.iterdir())
-
-
-def _last_used(path: Path) -> float:
-    status = path.stat()
-    newest = max(status.st_mtime, status.st_atime)
-    if path.is_dir():
-        newest = max([newest, *(inner.stat().st_mtime for inner in path.rglob("*"))])
-    return newest

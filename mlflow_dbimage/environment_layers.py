@@ -161,6 +161,7 @@ def obtain(
             return found
         made = make(wish, makers, work, progress)
         makers.cache.put_record("environments", key, _to_record(made))
+        makers.cache.trim()
         return made
 
 

@@ -204,6 +204,13 @@ class Settings:
         default_factory=lambda: Path(platformdirs.user_cache_dir(APPLICATION)),
         metadata=_site(kinds.PATH, "folder of the caches", default="the user's cache folder"),
     )
+    cache_mb: int = field(
+        default=50_000,
+        metadata=_site(
+            kinds.integer(1, 10**9),
+            "how many MB the caches may hold before what was not used for longest goes",
+        ),
+    )
     channel_map: Mapping[str, str] = field(
         default_factory=lambda: _EMPTY,
         metadata=_site(kinds.URL_TABLE, "where conda channels are found, by name (also `defaults`)"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.build_cache import BuildCache, cache_key, scratch_directory, write_aside
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.cache_parts import STATE_FILE, held
 from mlflow_dbimage.errors import VerificationError, disk_errors
 from mlflow_dbimage.model_layers import MODEL_PATH
 from mlflow_dbimage.oci.image import Image, Layer
@@ -80,20 +81,16 @@ class KeptRoots:
     @contextmanager
     def _kept(self, layers: Sequence[Layer], first: int) -> Iterator[Path | None]:
         """Hold a root that is kept, or give None where the disk is too full to keep one."""
-        place = self._place(layers)
-        with self._cache.lock(_PART):
-            if not _state_file(place).is_file():  # the whole root does for a part of it, too
-                layers = layers[first:]
+        with ExitStack() as holding:
+            with self._cache.lock(_PART):
                 place = self._place(layers)
-            there = _is_intact(place) or self._make(layers, place)
-            held = _hold(place, alone=False) if there else None
-        if held is None:
-            yield None
-            return
-        try:
-            yield place / "root"
-        finally:
-            os.close(held)
+                if not (place / STATE_FILE).is_file():  # the whole root does for a part of it, too
+                    layers = layers[first:]
+                    place = self._place(layers)
+                there = _is_intact(place) or self._make(layers, place)
+                if there:
+                    holding.enter_context(held(place, alone=False))
+            yield place / "root" if there else None
 
     def _place(self, layers: Sequence[Layer]) -> Path:
         key = cache_key(_PART, _FORMAT, *(str(layer.diff_id) for layer in layers))
@@ -108,21 +105,16 @@ class KeptRoots:
         with self._scratch() as aside:
             (aside / "root").mkdir()
             _unpack(layers, aside / "root")
-            write_aside(_state_file(aside), _state(aside / "root").encode())
+            write_aside(aside / STATE_FILE, _state(aside / "root").encode())
             aside.rename(place)
         return True
 
     def _make_room(self) -> None:
         """Drop those that were not used for longest, but for those that a check holds."""
-        folder = self._cache.directory(_PART)
-        places = sorted(folder.iterdir(), key=_last_used)
+        places = sorted(self._cache.directory(_PART).iterdir(), key=_last_used)
         for place in places[: max(0, len(places) - _MOST_KEPT + 1)]:
-            with suppress(OSError):
-                held = _hold(place, alone=True)
-                try:
-                    shutil.rmtree(place, ignore_errors=True)
-                finally:
-                    os.close(held)
+            with suppress(OSError), held(place, alone=True):
+                shutil.rmtree(place, ignore_errors=True)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -175,7 +167,7 @@ def _unpacked_model(layers: Sequence[Layer], folder: Path) -> Path:
 
 def _is_intact(place: Path) -> bool:
     try:
-        return _state_file(place).read_text() == _state(place / "root")
+        return (place / STATE_FILE).read_text() == _state(place / "root")
     except OSError:
         return False
 
@@ -196,30 +188,8 @@ def _state(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _state_file(place: Path) -> Path:
-    return place / "state"
-
-
 def _last_used(place: Path) -> float:
     try:
-        return _state_file(place).stat().st_mtime
+        return (place / STATE_FILE).stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _hold(place: Path, *, alone: bool) -> int:
-    """Hold a root beside others, or alone.
-
-    Raises:
-        OSError: Others hold it, or it is gone.
-    """
-    import fcntl  # Windows has none, and nothing that this is for
-
-    held = os.open(_state_file(place), os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
-        os.utime(held)
-    except OSError:
-        os.close(held)
-        raise
-    return held

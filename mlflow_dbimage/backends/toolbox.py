@@ -130,7 +130,7 @@ class Toolbox:
     def cache(self) -> BuildCache:
         """The caches."""
         wanted = self._settings.cache_dir
-        opened = BuildCache.open(wanted)
+        opened = BuildCache.open(wanted, self._settings.cache_mb * 10**6)
         if opened.root != wanted:
             with self._progress.step("making a cache for this build alone") as step:
                 step.note(f"`{wanted}` cannot be written")

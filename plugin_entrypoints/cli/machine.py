@@ -10,7 +10,9 @@ from plugin_entrypoints import terminal
 from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
-    from mlflow_dbimage.build_cache import BuildCache, CacheUse
+    from pathlib import Path
+
+    from mlflow_dbimage.cache_parts import CacheUse
 
 _MARKS = {True: "ok", False: "NO", None: "--"}
 
@@ -57,8 +59,10 @@ def cache() -> None:
 @common
 def cache_list(common: Common) -> None:
     """Show how much each part of the cache holds."""
-    opened = _cache(common)
-    _show_use(common, opened, opened.use(), "holds")
+    from mlflow_dbimage import cache_parts
+
+    root = common.settings().cache_dir
+    _show_use(common, root, cache_parts.measure(root), "holds")
 
 
 @cache.command("prune")
@@ -69,31 +73,33 @@ def cache_list(common: Common) -> None:
     show_default=True,
     help="Keep what was used within so many days; 0 deletes all.",
 )
+@click.option(
+    "--keep-mb",
+    type=click.IntRange(min=0),
+    help="Of that keep no more than so many MB; what was not used for longest goes first.",
+)
 @common
-def cache_prune(common: Common, keep_days: float) -> None:
+def cache_prune(common: Common, keep_days: float, keep_mb: int | None) -> None:
     """Delete what was not used for some time; safe beside running builds."""
-    opened = _cache(common)
-    _show_use(common, opened, opened.prune(keep_days=keep_days), "freed")
+    from mlflow_dbimage import cache_parts
+
+    root = common.settings().cache_dir
+    pruned = cache_parts.prune(root, keep_days=keep_days, keep_size=None if keep_mb is None else keep_mb * 10**6)
+    _show_use(common, root, pruned, "freed")
 
 
 COMMANDS = (doctor, config, cache)
 
 
-def _cache(common: Common) -> BuildCache:
-    from mlflow_dbimage.build_cache import BuildCache
-
-    return BuildCache(common.settings().cache_dir)
-
-
-def _show_use(common: Common, opened: BuildCache, parts: tuple[CacheUse, ...], verb: str) -> None:
+def _show_use(common: Common, root: Path, parts: tuple[CacheUse, ...], verb: str) -> None:
     total = sum(part.size for part in parts)
     data = {
-        "root": str(opened.root),
+        "root": str(root),
         "size": total,
         "parts": [{"part": part.part, "files": part.files, "size": part.size} for part in parts],
     }
     rows = [(part.part, part.files, terminal.size(part.size)) for part in parts]
-    text = f"`{opened.root}` {verb} {terminal.size(total)}"
+    text = f"`{root}` {verb} {terminal.size(total)}"
     common.show(data, f"{terminal.table(rows, ('part', 'files', 'size'))}\n\n{text}" if rows else text)
 
 

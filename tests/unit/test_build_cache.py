@@ -114,17 +114,16 @@ with BuildCache(Path({str(cache.root)!r})).lock("one"):
     assert order.read_text() == "first second "
 
 
-def test_pruning_drops_what_was_not_used_and_keeps_the_rest(cache: BuildCache) -> None:
+def test_a_cache_that_holds_too_much_is_trimmed(tmp_path: Path) -> None:
+    cache = BuildCache(tmp_path, most=5)
     old, new = Digest.of(b"old"), Digest.of(b"new")
     for digest, content in ((old, b"old"), (new, b"new")):
         cache.blob_path(digest).write_bytes(content)
-    long_ago = time.time() - 40 * 86400
+    long_ago = time.time() - 86400
     os.utime(cache.blob_path(old), (long_ago, long_ago))
-    pruned = {use.part: use for use in cache.prune(keep_days=30)}
-    assert (pruned["blobs"].files, pruned["blobs"].size) == (1, 3)
+    cache.trim()
     assert cache.has_intact_blob(new)
     assert not cache.has_intact_blob(old)
-    assert {use.part: use.files for use in cache.use()}["blobs"] == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
