@@ -7,6 +7,8 @@ makes it, the other waits and finds it.
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -213,12 +215,15 @@ def make(wish: EnvironmentWish, makers: EnvironmentMakers, work: Path, progress:
             *write_environment(groups, wish.locked.files(), wish.style, step.advance),
         )
         step.note(f"{len(layers)} layers, {sum(layer.descriptor.size for layer in layers) / 1e6:,.0f} MB")
+    licences = read_licences(prefix)
+    # Some 25,000 files: they go while the layers are sent.
+    threading.Thread(target=shutil.rmtree, args=(prefix, True), name="removing an environment").start()
     return EnvironmentLayers(
         layers=layers,
         bytecode=laid.bytecode,
         bytecode_modules=str(Digest.of(canonical_json(sorted(laid.modules)))),
         notes=laid.notes,
-        licences=read_licences(prefix),
+        licences=licences,
     )
 
 
