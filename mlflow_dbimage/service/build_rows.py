@@ -121,10 +121,10 @@ def of_delivery(connection: Connection, delivery: str | None) -> Build | None:
 
 
 def remember_delivery(connection: Connection, event: Event, build: Build) -> None:
-    """Note which build a delivery got; one that is noted stays."""
-    if event.delivery is None or of_delivery(connection, event.delivery) is not None:
-        return
-    connection.execute(insert(DELIVERIES).values(id=event.delivery, build_id=build.id, received=event.received))
+    """Note which build a delivery got, that has none yet."""
+    if event.delivery is not None:
+        row = {"id": event.delivery, "build_id": build.id, "received": event.received}
+        connection.execute(insert(DELIVERIES).values(**row))
 
 
 def answering(connection: Connection, event: Event, slot: ColumnElement[bool]) -> Build | None:
@@ -143,7 +143,7 @@ def answering(connection: Connection, event: Event, slot: ColumnElement[bool]) -
 def is_late(connection: Connection, event: Event, slot: ColumnElement[bool]) -> bool:
     """Whether a version comes after a newer one of its slot was begun: deliveries come in any order."""
     newer = and_(_number(BUILDS) > int(event.version), BUILDS.c.status.in_(("running", "built")))
-    return event.kind == "version-created" and newest(connection, slot, newer) is not None
+    return event.kind == "version-created" and bool(connection.scalar(select(exists().where(slot, newer))))
 
 
 def supersede_waiting(connection: Connection, build: Build, now: float) -> None:

@@ -38,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from mlflow_dbimage.errors import ServiceError, UsageError
+from mlflow_dbimage.service.shared_commits import shared_commits
 from mlflow_dbimage.setting_kinds import masked
 
 Result = TypeVar("Result")
@@ -123,15 +124,16 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._commits = shared_commits(engine.url.render_as_string(hide_password=False))
 
     def change(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction, while nobody else changes anything.
+        """Do `work` in a transaction, while nobody else changes anything; when this returns, it is durable.
 
         Raises:
             ServiceError: `database-failed`.
         """
-        with _errors(), self._engine.execution_options(writing=True).begin() as connection:
-            return work(connection)
+        with _errors():
+            return self._commits.change(work, self._engine.execution_options(writing=True).begin)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work`, which only reads.
