@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,7 @@ def serve(common: Common, host: str, port: int, token_file: Path | None, workers
     address = f"http://{_bracketed(host)}:{listening.getsockname()[1]}"
     server = _door()
     common.show({"url": address, "workers": workers}, f"serving {address}")
-    _serve(server, listening, settings, workers)
+    _serve(server, listening, workers)
 
 
 #: For the group `webhook`.
@@ -135,34 +134,36 @@ def _door() -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _serve(server: uvicorn.Server, listening: socket.socket, settings: Settings, workers: int) -> None:
+def _serve(server: uvicorn.Server, listening: socket.socket, workers: int) -> None:
     """Run the door until told to stop, and workers beside it; these stop after it, in their own time."""
     import signal
 
-    stop, failures = threading.Event(), list[Exception]()
+    from mlflow_dbimage.backends.worker_process import WorkerProcess
+    from mlflow_dbimage.errors import ServiceError
 
-    def work() -> None:
-        from mlflow_dbimage.backends.service_worker import run_worker
+    failures: list[int] = []
 
-        try:
-            run_worker(settings, lambda line: click.echo(line, err=True), stop)
-        except Exception as error:  # nobody shall believe that builds are made
-            failures.append(error)
-            server.should_exit = True
+    def ended(status: int) -> None:  # nobody shall believe that builds are made
+        failures.extend([status] if status and not server.should_exit else [])
+        server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())  # the server hands its signals on when it has stopped
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
+        signal.signal(number, lambda *_: None)  # the server hands its signals on when it has stopped
+    beside: list[WorkerProcess] = []
     try:
+        beside += (WorkerProcess(ended) for _ in range(workers))
         server.run(sockets=[listening])
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        for worker in beside:
+            worker.stop()
+        for worker in beside:
+            worker.wait()
     if failures:
-        raise failures[0]
+        raise ServiceError(
+            "program-failed",
+            f"a worker ended by itself, with status {failures[0]}",
+            hint="what it said stands above; `--workers 0` serves without one",
+        )
 
 
 def _bracketed(host: str) -> str:

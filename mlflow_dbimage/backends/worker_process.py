@@ -1,0 +1,85 @@
+"""Workers beside a door, each in a process of its own: what they import and compute delays no answer of the door.
+
+A worker has the door's surroundings. Its standard input stays open as long as the door lives: at its end the
+worker stops in its own time, whatever ended the door. What it tells its operator goes to our standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from mlflow_dbimage import settings_sources
+from mlflow_dbimage.backends.service_worker import run_worker
+from mlflow_dbimage.errors import DbimageError, ServiceError
+
+# Where both want to run, the door is first; builds are behind either.
+_NICENESS = 5
+
+
+class WorkerProcess:
+    """A worker that was started.
+
+    Args:
+        when_ended: Called with its exit status, from another thread.
+
+    Raises:
+        ServiceError: `program-failed`.
+    """
+
+    def __init__(self, when_ended: Callable[[int], None]) -> None:
+        command = [sys.executable, "-m", "mlflow_dbimage.backends.worker_process"]
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr)
+        except OSError as error:
+            raise ServiceError("program-failed", f"cannot start a worker: {error.strerror}") from error
+        self._waiting = threading.Thread(target=lambda: when_ended(self._process.wait()))
+        self._waiting.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Have it stop: it ends or hands back its builds first; does not wait."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._waiting.join()
+        self.stop()  # nobody reads there any more
+
+
+def main() -> None:
+    """Work until told to stop by a signal, or by the end of the standard input."""
+    os.nice(_NICENESS)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_watch_door, args=(stop,), daemon=True).start()
+    try:
+        run_worker(settings_sources.load(), _say, stop)
+    except DbimageError as error:
+        _say(f"error: {error}")
+        raise SystemExit(error.exit_code) from error
+
+
+def _watch_door(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop.set()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()
