@@ -144,8 +144,8 @@ class ChildProcess:
             return Lines(text=f"{self._clean(line)}\n")  # some library wrote to the standard output
 
     def _clean(self, text: str) -> str:
-        printable = "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
-        return scrubbed(printable[:_LONGEST_LINE], self._secrets)
+        clean = scrubbed(text, self._secrets)[:_LONGEST_LINE]  # in this order: half a secret is one too
+        return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in clean)
 
 
 class _Pipe:

@@ -108,6 +108,13 @@ print(json.dumps({{"kind": "failed", "data": {{"code": "bug", "text": "{SECRET}"
     assert Failed(code="bug", text="***", may_pass=False) in heard
 
 
+def test_no_half_of_a_secret_is_left_where_a_line_is_cut():
+    script = f"print('x' * 3990 + '{SECRET}' + 'y' * 100)"
+    log = log_of(all_of(process_of(script, {"A_PASSWORD": SECRET})))
+    assert len(log) == 4001
+    assert log.endswith("x***yyyyyyy\n")
+
+
 def test_what_it_started_does_not_outlive_it():
     script = """
 import subprocess, sys
