@@ -18,7 +18,7 @@ from mlflow_dbimage.service.build_rows import (
     newest,
     of_version,
 )
-from mlflow_dbimage.service.database import BUILDS, Database
+from mlflow_dbimage.service.database import BUILDS, UNTOLD, Database
 from mlflow_dbimage.service.events import Event
 
 
@@ -96,5 +96,5 @@ class BuildReader:
 
     def untold(self, limit: int = 100) -> tuple[Build, ...]:
         """Return builds whose status the registry has not been told, oldest first."""
-        query = select(*COLUMNS).where(BUILDS.c.status != BUILDS.c.told).order_by(BUILDS.c.id).limit(limit)
+        query = select(*COLUMNS).where(UNTOLD).order_by(BUILDS.c.id).limit(limit)
         return self._database.read(lambda connection: built(connection.execute(query)))

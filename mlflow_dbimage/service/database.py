@@ -55,12 +55,12 @@ BUILDS = Table(
     "builds",
     _METADATA,
     Column("id", Integer, primary_key=True),
-    Column("model", String(256), nullable=False),
+    Column("model", Text, nullable=False),
     Column("version", String(20), nullable=False),
-    Column("alias", String(256)),
+    Column("alias", Text),
     Column("kind", String(20), nullable=False),
-    Column("rule", String(256), nullable=False),
-    Column("name", String(256), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("request", JSON, nullable=False),
     Column("cause", Text, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -69,7 +69,7 @@ BUILDS = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("cancelling", Boolean, nullable=False, default=False),
     Column("not_before", Float(53), nullable=False, default=0.0),
-    Column("worker", String(256)),
+    Column("worker", Text),
     Column("lease_until", Float(53)),
     Column("created", Float(53), nullable=False),
     Column("started", Float(53)),
@@ -87,6 +87,11 @@ BUILDS = Table(
     Index("builds_model", "model", "id"),
     sqlite_autoincrement=True,
 )
+
+#: The registry has not been told how a build stands.
+UNTOLD = BUILDS.c.status != BUILDS.c.told
+# Nearly all have been told, and workers ask every two seconds.
+Index("builds_untold", BUILDS.c.id, sqlite_where=UNTOLD, postgresql_where=UNTOLD)
 
 DELIVERIES = Table(
     "deliveries",
@@ -143,6 +148,14 @@ class Database:
         """
         with _errors(), self._engine.begin() as connection:
             return work(connection)
+
+    def check(self) -> None:
+        """See whether it answers.
+
+        Raises:
+            ServiceError: `database-failed`.
+        """
+        self.read(lambda connection: connection.scalar(select(1)))
 
     def moment(self, name: str) -> float | None:
         """Return a moment that was kept, in seconds since 1970."""

@@ -21,7 +21,7 @@ def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="Whether the service can work", responses={503: {"description": "One does not"}})
 def readyz(desk: AtDesk) -> Response:
     """Ask database and queue, and say which of them fail."""
-    checks = {"database": desk.builds.counts, "queue": desk.service.queue.is_empty}
+    checks = {"database": desk.service.database.check, "queue": desk.service.queue.is_empty}
     found = {}
     for name, check in checks.items():
         try:

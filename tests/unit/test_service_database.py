@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text
 
 from mlflow_dbimage.errors import DbimageError
-from mlflow_dbimage.service.database import open_database, sqlite_url
+from mlflow_dbimage.service.database import BUILDS, UNTOLD, open_database, sqlite_url
 
 CLONE = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,15 @@ def test_many_may_make_the_tables_at_once(tmp_path):
 @pytest.mark.postgresql
 def test_many_may_make_the_tables_at_once_in_postgresql(postgresql):
     made_by_many(postgresql.new_database())
+
+
+def test_what_is_untold_is_found_without_reading_the_whole_table(tmp_path):
+    database = open_database(sqlite_url(tmp_path / "builds.db"))
+    query = select(BUILDS.c.id).where(UNTOLD).order_by(BUILDS.c.id).limit(100)
+    explained = text(f"EXPLAIN QUERY PLAN {query.compile(compile_kwargs={'literal_binds': True})}")
+    (plan,) = database.read(lambda connection: connection.execute(explained).all())
+    assert "USING INDEX builds_untold" in plan.detail
+    database.close()
 
 
 def test_moments_are_kept_unless_another_was_faster(tmp_path):
