@@ -75,7 +75,7 @@ def shown(value: object) -> object:
     """Give the JSON form of a value, its secrets masked."""
     if value is None or isinstance(value, bool | int):
         return value
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return [shown(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): shown(item) for key, item in value.items()}

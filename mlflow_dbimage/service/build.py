@@ -88,9 +88,14 @@ class Build:
             return None
         return (self.ended if self.ended is not None else now) - self.started
 
+    @property
+    def shown_request(self) -> dict[str, Any]:
+        """The request as people may see it: the credentials of URLs are masked."""
+        return {key: shown(value) for key, value in self.request.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form: moments as ISO 8601 in UTC, and the credentials of URLs masked."""
-        data = {**asdict(self), "request": shown(self.request)}
+        data = {**asdict(self), "request": self.shown_request}
         for key in _MOMENTS:
             data[key] = _written(data[key])
         return data

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from mlflow_dbimage.service.build import Build, Status
-from plugin_entrypoints.webhook.desk import LARGEST_ID, AtDesk, KnownCaller
+from plugin_entrypoints.webhook.desk import LARGEST_ID, AtDesk, BuildId, KnownCaller
 
-BuildId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="What `after` of the last part said")]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="The id of the last one of the page before")]
 # Neither database takes a NUL in a text.
@@ -157,7 +156,7 @@ def get_log(desk: AtDesk, _: KnownCaller, build_id: BuildId, after: After = 0) -
 def get_plan(desk: AtDesk, _: KnownCaller, build_id: BuildId) -> Plan:
     """Show what is asked for, and the record of what was decided."""
     build = desk.builds.get(build_id)
-    return Plan(request=dict(build.request), record=(build.receipt or {}).get("record"))
+    return Plan(request=build.shown_request, record=(build.receipt or {}).get("record"))
 
 
 @router.get("/{build_id}/receipt", summary="Show a build's receipt", responses=_NOT_FOUND)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from mlflow_dbimage.service.build import Build
 from mlflow_dbimage.service.build_logs import BuildLogs
@@ -20,6 +21,8 @@ from plugin_entrypoints.webhook.meters import Meters
 
 # PostgreSQL's `integer`: a greater number would be an error there, and is no build's anyway.
 LARGEST_ID = 2**31 - 1
+
+BuildId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 _QUIET = 60.0
 
@@ -85,8 +88,12 @@ def _desk(request: Request) -> Desk:
 
 AtDesk = Annotated[Desk, Depends(_desk)]
 
+# Says in the OpenAPI what programs show; `Access` asks for it, since people and proxies have other ways.
+_BEARER = HTTPBearer(auto_error=False, description="`service_token`")
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 
-def _caller(request: Request, desk: AtDesk) -> Caller:
+
+def _caller(request: Request, desk: AtDesk, _: _Bearer) -> Caller:
     """Let somebody in who asks for data.
 
     Raises:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from mlflow_dbimage.service.build import STATUSES
 from plugin_entrypoints.webhook import views
 from plugin_entrypoints.webhook.access import COOKIE, SESSION_SECONDS, Caller, is_from_here
-from plugin_entrypoints.webhook.desk import LARGEST_ID, AtDesk, Desk, Visitor
+from plugin_entrypoints.webhook.desk import LARGEST_ID, AtDesk, BuildId, Desk, Visitor
 from plugin_entrypoints.webhook.rendering import problem, render
 
 router = APIRouter(include_in_schema=False)
 
 _PER_PAGE = 50
 _NEXT = re.compile(r"/(?:builds/[0-9]{1,10})?")
-
-BuildId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
 @router.get("/")

@@ -77,7 +77,7 @@ def facts(build: Build, now: float) -> tuple[tuple[str, str], ...]:
 
 def plan(build: Build) -> tuple[tuple[str, str], ...]:
     """Describe what is to be built, and, once that is decided, from what."""
-    wanted = build.request
+    wanted = build.shown_request
     settings = wanted.get("config") or {}
     record: Mapping[str, Any] = (build.receipt or {}).get("record") or {}
     return _present(

@@ -277,6 +277,26 @@ class TestApi:
         end = known.get(f"/api/builds/{number}/log").json["after"]
         assert known.get(f"/api/builds/{number}/log?after={end}").json["grows"] is False
 
+    def test_credentials_in_what_is_asked_for_are_masked(self, serve):
+        keys = {
+            "index_url": "https://reader:canary-1@index.example/simple",
+            "channels": ["https://h/t/canary-2/c"],
+        }
+        rules = [{"name": "all", "on": "version-created", "config": keys}]
+        known = serve(
+            DBIMAGE_WEBHOOK_SECRETS=SECRET, DBIMAGE_SERVICE_TOKEN=TOKEN, DBIMAGE_RULES=json.dumps(rules)
+        ).with_token()
+        number = known.deliver(version()).json["build"]
+        assert known.service.builds.get(number).request["config"] == keys
+        paths = ["/", f"/builds/{number}", f"/builds/{number}/log", "/api/builds", f"/api/builds/{number}"]
+        paths += [f"/api/builds/{number}/{part}" for part in ("log", "plan", "receipt")]
+        texts = {path: known.get(path).text for path in paths}
+        assert [path for path, text in texts.items() if "canary" in text] == []
+        assert json.loads(texts[f"/api/builds/{number}/plan"])["request"]["config"] == {
+            "index_url": "https://***@index.example/simple",
+            "channels": ["https://h/t/***/c"],
+        }
+
     def test_cancel_and_rerun(self, known):
         number = known.get("/api/builds?limit=1").json["builds"][0]["id"]
         assert known.send("POST", f"/api/builds/{number}/cancel").json["status"] == "cancelled"
@@ -517,7 +537,7 @@ class TestHealth:
             raise ServiceError("database-failed", "no route to db.internal")
 
         assert client.get("/readyz").json == {"database": "ok", "queue": "ok"}
-        monkeypatch.setattr(type(client.service.builds), "counts", broken)
+        monkeypatch.setattr(type(client.service.database), "check", broken)
         answer = client.get("/readyz")
         assert (answer.status, answer.json) == (503, {"database": "failed", "queue": "ok"})
         assert client.get("/healthz").status == 200

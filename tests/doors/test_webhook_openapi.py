@@ -40,6 +40,7 @@ def app(tmp_path_factory):
 def operations(app) -> Iterator[list[schemathesis.APIOperation]]:
     """Give all that may be asked; nothing of it may have queued anything."""
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", app)
+    schema.config.generation.update(with_security_parameters=False)  # each test gives its own token, or none
     yield [each.ok() for each in schema.get_all_operations()]
     service = app.state.desk.service
     assert service.builds.find() == ()
@@ -83,6 +84,15 @@ def test_every_answer_is_as_the_openapi_says(operations, mode):
         assert set(found["GET /api/builds"]) == {200}
         assert set(found["POST /api/builds/{build_id}/rerun"]) == {404}
         assert set(found["POST /webhooks/mlflow"]) == {401}
+
+
+def test_programs_are_told_to_bear_a_token(app):
+    described = app.openapi()
+    (scheme,) = described["components"]["securitySchemes"].values()
+    assert scheme["scheme"] == "bearer"
+    for path, methods in described["paths"].items():
+        asks = path.startswith(("/api/", "/metrics"))
+        assert ["security" in each for each in methods.values()] == [asks] * len(methods), path
 
 
 def test_without_a_token_nothing_is_told(operations):
