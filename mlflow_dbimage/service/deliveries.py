@@ -52,16 +52,6 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A delivery that may be believed."""
-
-    id: str | None
-    """The same for every attempt to deliver the same event; Databricks' deliveries have none."""
-    signed: bool
-    """Whether a signature was there and right; else the settings allow that there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """What is believed."""
 
@@ -71,8 +61,8 @@ class Trust:
     """Whether what has no signature is taken."""
 
 
-def check_mlflow(headers: Mapping[str, str], body: bytes, trust: Trust, now: float) -> Delivery:
-    """Check a delivery of MLflow's own server.
+def check_mlflow(headers: Mapping[str, str], body: bytes, trust: Trust, now: float) -> str:
+    """Check a delivery of MLflow's own server, and return its ID: the same for every attempt to deliver an event.
 
     Args:
         headers: By lower-case name.
@@ -87,15 +77,15 @@ def check_mlflow(headers: Mapping[str, str], body: bytes, trust: Trust, now: flo
     if _ID.fullmatch(delivery_id) is None or _SECONDS.fullmatch(timestamp) is None:
         raise Refused(Refusal.MALFORMED)
     signed = b".".join((delivery_id.encode(), timestamp.encode(), body))
-    checked = _check(headers.get("x-mlflow-signature"), signed, trust, _mlflow_signature)
+    _check(headers.get("x-mlflow-signature"), signed, trust, _mlflow_signature)
     # After the signature: who has no secret learns nothing of our clock.
     if abs(now - int(timestamp)) > TOLERANCE:
         raise Refused(Refusal.TOO_OLD)
-    return Delivery(id=delivery_id, signed=checked)
+    return delivery_id
 
 
-def check_databricks(headers: Mapping[str, str], body: bytes, trust: Trust) -> Delivery:
-    """Check a delivery of Databricks' legacy registry.
+def check_databricks(headers: Mapping[str, str], body: bytes, trust: Trust) -> None:
+    """Check a delivery of Databricks' legacy registry, which has no ID.
 
     Args:
         headers: By lower-case name.
@@ -105,24 +95,22 @@ def check_databricks(headers: Mapping[str, str], body: bytes, trust: Trust) -> D
     Raises:
         Refused: It is unsigned or wrongly signed.
     """
-    checked = _check(headers.get("x-databricks-signature"), body, trust, _databricks_signature)
-    return Delivery(id=None, signed=checked)
+    _check(headers.get("x-databricks-signature"), body, trust, _databricks_signature)
 
 
-def _check(given: str | None, signed: bytes, trust: Trust, sign: _Sign) -> bool:
-    """Say whether there is a signature; a wrong one is refused even where none would do."""
+def _check(given: str | None, signed: bytes, trust: Trust, sign: _Sign) -> None:
+    """Refuse what is not signed, where it has to be; a wrong signature is refused even where none would do."""
     if not given:
         if trust.unsigned:
-            return False
+            return
         raise Refused(Refusal.UNSIGNED)
     if not trust.secrets and trust.unsigned:
-        return False  # somebody else's secret, which we were not told
+        return  # somebody else's secret, which we were not told
     # Bytes, because text that is not ASCII cannot be compared; all secrets, so that the time says nothing.
     presented = given.encode("utf-8", "backslashreplace")
     matches = [hmac.compare_digest(presented, sign(signed, secret).encode()) for secret in trust.secrets]
     if not any(matches):
         raise Refused(Refusal.WRONG_SIGNATURE)
-    return True
 
 
 def _mlflow_signature(signed: bytes, secret: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.documents import read_json
@@ -108,6 +108,20 @@ def from_databricks(body: bytes, *, received: float) -> Event | Ignored:
     return Ignored(reason=f"`{what}` asks for no build")
 
 
+def is_model_name(value: object) -> TypeGuard[str]:
+    """Whether a value may be the name of a registered model."""
+    return isinstance(value, str) and _problem(value, _MODEL) is None
+
+
+def version_number(value: object) -> str | None:
+    """Return the version that a value says, as registries write it, or None where it is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or _VERSION.fullmatch(value) is None:
+        return None
+    return str(int(value))
+
+
 def _databricks_tag(payload: Mapping[str, Any], common: dict[str, Any]) -> Event | Ignored:
     tags = payload.get("tags")
     if not isinstance(tags, list) or not all(isinstance(tag, Mapping) for tag in tags):
@@ -140,12 +154,10 @@ def _tag_event(
 
 
 def _event(kind: Kind, data: Mapping[str, Any], others: Mapping[str, Any], *, model: str = "name") -> Event:
-    name, version = _text(data, model, _MODEL), data.get("version")
-    if isinstance(version, int) and not isinstance(version, bool):
-        version = str(version)
-    if not isinstance(version, str) or _VERSION.fullmatch(version) is None:
+    name, version = _text(data, model, _MODEL), version_number(data.get("version"))
+    if version is None:
         raise _invalid("`version` is not a number")
-    return Event(kind=kind, model=name, version=str(int(version)), **others)
+    return Event(kind=kind, model=name, version=version, **others)
 
 
 _OF_MLFLOW: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Event]] = {
@@ -158,7 +170,7 @@ _OF_MLFLOW: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Event]] = {
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
         payload = read_json(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _invalid("it is not JSON") from error
     if not isinstance(payload, Mapping):
         raise _invalid("it is not a JSON object")
@@ -167,13 +179,22 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _text(data: Mapping[str, Any], key: str, form: re.Pattern[str]) -> str:
     value = data.get(key)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise _invalid(f"`{key}` is missing, or not a text")
-    if len(value) > _LONGEST:
-        raise _invalid(f"`{key}` has more than {_LONGEST} characters")
-    if form.fullmatch(value) is None or not value.isprintable():
-        raise _invalid(f"`{key}` has characters that no name has")
+    problem = _problem(value, form)
+    if problem is not None:
+        raise _invalid(f"`{key}` {problem}")
     return value
+
+
+def _problem(name: str, form: re.Pattern[str]) -> str | None:
+    if not name.strip():
+        return "is empty"
+    if len(name) > _LONGEST:
+        return f"has more than {_LONGEST} characters"
+    if form.fullmatch(name) is None or not name.isprintable():
+        return "has characters that no name has"
+    return None
 
 
 def _invalid(why: str) -> InputError:

@@ -6,21 +6,17 @@ A model update trigger fills `{{job.trigger.model.updates}}` with a JSON list of
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.service.events import Event
-from mlflow_dbimage.service.rules import Rule
+from mlflow_dbimage.oci.documents import read_json
+from mlflow_dbimage.service.events import is_model_name, version_number
+from mlflow_dbimage.service.rules import deployment_name
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f/:@]{1,256}")
-_VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
 # What Databricks leaves in a parameter that nothing filled: the job was run by hand.
 _UNFILLED = re.compile(r"\{\{.*\}\}")
-
-_NAMING = Rule(name="job", on="version-created", deployment="{model}", config={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +30,7 @@ class ModelUpdate:
     @property
     def deployment(self) -> str:
         """The name of its deployment, as rules make it of the model's."""
-        event = Event(kind="version-created", model=self.name, version=self.version, received=0.0)
-        return _NAMING.order(event).name
+        return deployment_name("{model}", self.name, self.version)
 
     def uri(self, registry: str | None) -> str:
         """Return its URI in a registry, such as `databricks-uc`; None is the one that MLflow is set to."""
@@ -67,8 +62,8 @@ def read(updates: str | None, name: str | None, version: str | None) -> tuple[Mo
 
 def _listed(text: str) -> list[object]:
     try:
-        listed = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        listed = read_json(text)
+    except ValueError as error:
         raise _invalid("the updates are not JSON") from error
     if not isinstance(listed, list) or not listed:
         raise _invalid("the updates are not a list with something in it")
@@ -77,12 +72,12 @@ def _listed(text: str) -> list[object]:
 
 def _update(each: object) -> ModelUpdate:
     data = each if isinstance(each, Mapping) else {}
-    name, version = data.get("full_name"), str(data.get("version"))
-    if not isinstance(name, str) or not name.strip() or _NAME.fullmatch(name) is None:
+    name, version = data.get("full_name"), version_number(data.get("version"))
+    if not is_model_name(name) or "@" in name:  # in a URI it would begin an alias
         raise _invalid("an update has no `full_name` that is a model's name")
-    if _VERSION.fullmatch(version) is None:
+    if version is None:
         raise _invalid(f"the update of `{name}` has no `version` that is a number")
-    return ModelUpdate(name=name, version=str(int(version)))
+    return ModelUpdate(name=name, version=version)
 
 
 def _invalid(why: str, hint: str | None = None) -> InputError:

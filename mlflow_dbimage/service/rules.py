@@ -75,8 +75,7 @@ class Rule:
 
     def order(self, event: Event) -> Order:
         """Return what it wants built for an event that matches."""
-        words = {"model": event.model, "version": event.version, "alias": event.alias or ""}
-        name = self.deployment.format(**{key: _as_name(value) for key, value in words.items()}).strip(_JOINTS)
+        name = deployment_name(self.deployment, event.model, event.version, event.alias)
         request = {
             "model_uri": f"models:/{event.model}/{event.version}",
             "target": self.target,
@@ -92,6 +91,12 @@ class Explanation:
     rule: Rule | None
     reasons: tuple[tuple[str, str], ...]
     """Name of the rule, and what there is to say of it; all rules, in their order."""
+
+
+def deployment_name(template: str, model: str, version: str, alias: str | None = None) -> str:
+    """Return the name that a template gives the deployment of a model version, whatever characters they have."""
+    words = {"model": model, "version": version, "alias": alias or ""}
+    return template.format(**{key: _as_name(value) for key, value in words.items()}).strip(_JOINTS)
 
 
 def choose(event: Event, rules: Iterable[Rule]) -> Rule | None:

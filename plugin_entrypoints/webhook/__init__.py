@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the application; without settings, from those of this process.
 
     Raises:
-        UsageError: `bad-value`, a rule, a URL or an address is wrong, or everybody would be let in.
+        UsageError: `bad-value`, a rule or a URL is wrong.
         ServiceError: `database-failed`, `queue-failed`.
     """
     from mlflow_dbimage.settings_sources import load

@@ -24,7 +24,7 @@ from plugin_entrypoints.webhook.guards import BodyLimit, SecurityHeaders
 from plugin_entrypoints.webhook.meters import Meters
 from plugin_entrypoints.webhook.rendering import problem
 
-_PAGES = ("/", "/builds", "/login", "/logout", "/fragments")
+_PAGES = ("/builds", "/login", "/logout", "/fragments")
 _STATUS = {"build-not-found": 404}
 _STATUS_OF_EXIT = {2: 400, 3: 422, 5: 503}
 
@@ -111,4 +111,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _is_page(request: Request) -> bool:
     path = request.url.path
-    return path == "/" or path.startswith(_PAGES[1:])
+    return path == "/" or path.startswith(_PAGES)

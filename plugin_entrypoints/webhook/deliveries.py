@@ -93,7 +93,7 @@ async def mlflow(request: Request, desk: AtDesk) -> Response:
     def read(body: bytes) -> Event | Ignored:
         now = desk.clock()
         delivery = check_mlflow(request.headers, body, desk.trust, now)
-        return from_mlflow(body, delivery=delivery.id, received=now)
+        return from_mlflow(body, delivery=delivery, received=now)
 
     return await _taken("mlflow", request, desk, read)
 

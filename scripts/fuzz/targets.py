@@ -167,7 +167,7 @@ def _delivery(data: bytes) -> None:
     trust = Trust(secrets=("secret",))
     for check in (lambda: check_mlflow(headers, body, trust, 0.0), lambda: check_databricks(headers, body, trust)):
         with suppress(Refused):
-            check()  # type: ignore[no-untyped-call]
+            check()
 
 
 def _events(data: bytes) -> None:

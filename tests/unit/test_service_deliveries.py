@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from mlflow_dbimage.service.deliveries import (
     TOLERANCE,
-    Delivery,
     Refusal,
     Refused,
     Trust,
@@ -55,13 +54,12 @@ def refusal(check, *arguments) -> Refusal:
 def test_what_mlflow_signs_is_taken(body, secret, delivery_id, timestamp):
     headers = of_mlflow(body, secret, delivery_id, timestamp)
     taken = check_mlflow(headers, body, Trust(secrets=(secret,)), NOW)
-    assert taken == Delivery(id=delivery_id, signed=True)
+    assert taken == delivery_id
 
 
 @given(st.binary(max_size=300), SECRETS)
 def test_what_databricks_signs_is_taken(body, secret):
-    taken = check_databricks(of_databricks(body, secret), body, Trust(secrets=(secret,)))
-    assert taken == Delivery(id=None, signed=True)
+    assert check_databricks(of_databricks(body, secret), body, Trust(secrets=(secret,))) is None
 
 
 @given(st.binary(min_size=1, max_size=60), st.data())
@@ -114,7 +112,7 @@ def test_only_the_exact_form_counts(change):
 def test_five_minutes_either_way(apart, taken):
     headers = of_mlflow(timestamp=NOW - apart)
     if taken:
-        assert check_mlflow(headers, BODY, TRUST, NOW).signed
+        assert check_mlflow(headers, BODY, TRUST, NOW) == "6f1e"
     else:
         assert refusal(check_mlflow, headers, BODY, TRUST, NOW) is Refusal.TOO_OLD
 
@@ -140,8 +138,8 @@ def test_malformed_headers(name, value):
 def test_while_a_secret_changes_both_are_taken():
     trust = Trust(secrets=("new", "old"))
     for secret in trust.secrets:
-        assert check_mlflow(of_mlflow(secret=secret), BODY, trust, NOW).signed
-        assert check_databricks(of_databricks(secret=secret), BODY, trust).signed
+        assert check_mlflow(of_mlflow(secret=secret), BODY, trust, NOW) == "6f1e"
+        assert check_databricks(of_databricks(secret=secret), BODY, trust) is None
     assert refusal(check_mlflow, of_mlflow(secret="older"), BODY, trust, NOW) is Refusal.WRONG_SIGNATURE
 
 
@@ -158,9 +156,9 @@ class TestUnsigned:
 
     def test_is_taken_where_the_settings_say_so(self):
         trust = Trust(secrets=(), unsigned=True)
-        assert check_mlflow(UNSIGNED, BODY, trust, NOW) == Delivery(id="6f1e", signed=False)
-        assert not check_databricks({}, BODY, trust).signed
-        assert not check_databricks(of_databricks(), BODY, trust).signed
+        assert check_mlflow(UNSIGNED, BODY, trust, NOW) == "6f1e"
+        assert check_databricks({}, BODY, trust) is None
+        assert check_databricks(of_databricks(), BODY, trust) is None
 
     def test_a_wrong_signature_is_worse_than_none(self):
         trust = Trust(secrets=(SECRET,), unsigned=True)
@@ -206,6 +204,7 @@ def test_mlflows_own_sender_signs_what_we_take(monkeypatch):
 
     delivery._send_webhook_request(webhook, {"name": 'mül"l'}, event, Session())
     stamp = int(sent["headers"]["x-mlflow-timestamp"])
-    assert check_mlflow(sent["headers"], sent["data"], TRUST, stamp + 9).signed
+    taken = check_mlflow(sent["headers"], sent["data"], TRUST, stamp + 9)
+    assert taken == sent["headers"]["x-mlflow-delivery-id"]
     assert json.loads(sent["data"])["data"]["name"] == 'mül"l'
     assert refusal(check_mlflow, sent["headers"], sent["data"] + b" ", TRUST, stamp) is Refusal.WRONG_SIGNATURE

@@ -79,7 +79,7 @@ def test_the_example_of_mlflows_test_button_is_ignored():
         (delivery("model_version", "created", name="m", version="\u0663"), "`version` is not a number"),
         (delivery("model_version", "created", name="m", version="-1"), "`version` is not a number"),
         (delivery("model_version", "created", name=["m"], version="1"), "`name` is missing, or not a text"),
-        (delivery("model_version", "created", name=" ", version="1"), "`name` is missing, or not a text"),
+        (delivery("model_version", "created", name=" ", version="1"), "`name` is empty"),
         (delivery("model_version", "created", name="m" * 257, version="1"), "more than 256 characters"),
         (
             delivery("model_version", "created", name="//x@databricks/m", version="1"),
