@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from mlflow_dbimage.backends.build_process import ChildStarter
 from mlflow_dbimage.backends.mlflow_registry import MlflowRegistry
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.service.intake import RECONCILED, Service, open_service
+from mlflow_dbimage.service.outage_notes import OutageNotes
 from mlflow_dbimage.service.reconcile import Findings, reconcile
 from mlflow_dbimage.service.registry_tags import Teller
 from mlflow_dbimage.service.retention import prune
@@ -36,18 +38,19 @@ def run_worker(settings: Settings, say: Callable[[str], None], stop: threading.E
         UsageError: `bad-value`, a rule or a URL is wrong.
         ServiceError: `database-failed`, `queue-failed`, when it starts; later it waits.
     """
-    service = open_service(settings)
-    worker = Worker(service, ChildStarter(), Limits.of(settings), say)
-    ended = threading.Event()
-    # MLflow may be slow, or away for minutes: no lease may be lost to that.
-    beside = threading.Thread(target=_speak_with_registry, args=(settings, service, say, ended), daemon=True)
-    beside.start()
-    say(f"worker {worker.name} waits for builds")
-    try:
-        worker.run(stop)
-    finally:
-        ended.set()
-        beside.join(_LAST_WORDS)
+    with closing(open_service(settings)) as service:
+        worker = Worker(service, ChildStarter(), Limits.of(settings), say)
+        ended = threading.Event()
+        speaker = _Speaker(settings, service, say, worker.outages)
+        # MLflow may be slow, or away for minutes: no lease may be lost to that.
+        beside = threading.Thread(target=speaker.run, args=(ended,), daemon=True)
+        beside.start()
+        say(f"worker {worker.name} waits for builds")
+        try:
+            worker.run(stop)
+        finally:
+            ended.set()
+            beside.join(_LAST_WORDS)
 
 
 def look_at_registry(settings: Settings, *, since: float | None = None) -> Findings:
@@ -57,49 +60,69 @@ def look_at_registry(settings: Settings, *, since: float | None = None) -> Findi
         UsageError: `bad-value`, a rule or a URL is wrong.
         ServiceError: `store-failed`, `database-failed`, `queue-failed`.
     """
-    service = open_service(settings)
-    return reconcile(service, MlflowRegistry().look(settings.reconcile_models), since=since)
+    with closing(open_service(settings)) as service:
+        return reconcile(service, MlflowRegistry().look(settings.reconcile_models), since=since)
 
 
-def _speak_with_registry(
-    settings: Settings, service: Service, say: Callable[[str], None], ended: threading.Event
-) -> None:
-    """Tell the registry what is new, and look at it when it is time; when the worker has ended, tell once more."""
-    registry = MlflowRegistry()
-    teller = Teller(service, registry)
-    not_before = 0.0
-    while True:
-        is_last = ended.wait(_ROUND)
+class _Speaker:
+    """Tells the registry what is new, looks at it when it is time, and lets go of what is old.
+
+    Args:
+        settings: Of the service.
+        service: With the table.
+        say: Tells the operator a line.
+        outages: Of what the worker needs.
+    """
+
+    def __init__(
+        self, settings: Settings, service: Service, say: Callable[[str], None], outages: OutageNotes
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._say = say
+        self._outages = outages
+        self._registry = MlflowRegistry()
+        self._teller = Teller(service, self._registry)
+        self._look_at = 0.0
+
+    def run(self, ended: threading.Event) -> None:
+        """Go on until the worker has ended, and then tell once more."""
+        while not ended.wait(_ROUND):
+            self._try(self._tell)
+            if time.monotonic() >= self._look_at and not self._try(self._look):
+                self._look_at = time.monotonic() + _AFTER_FAILURE
+        self._try(self._tell)
+
+    def _try(self, work: Callable[[], None]) -> bool:
         try:
-            teller.tell()
-            _prune(settings, service, say)
-            if not is_last and time.monotonic() >= not_before and _is_time(settings, service):
-                _look(settings, service, registry, say)
+            work()
         except DbimageError as error:
-            not_before = time.monotonic() + _AFTER_FAILURE
-            say(f"the registry could not be compared: {error.message}")
-        if is_last:
+            self._outages.met(error)
+            return False
+        return True
+
+    def _tell(self) -> None:
+        self._teller.tell()
+        self._prune()
+
+    def _look(self) -> None:
+        """Compare the registry with the table, if no process of the service has for as long as settings say."""
+        last = self._service.database.moment(RECONCILED) or 0.0
+        if not self._service.rules or not 0 < self._settings.reconcile_every <= time.time() - last:
             return
+        found = reconcile(self._service, self._registry.look(self._settings.reconcile_models))
+        self._outages.over("store-failed")
+        for build in found.queued:
+            self._say(f"build {build.id} is queued, which no event told: `{build.name}`, {build.cause}")
+        for failure in found.failures:
+            self._say(failure)
 
-
-def _is_time(settings: Settings, service: Service) -> bool:
-    """Whether no process of the service has looked for as long as the settings say."""
-    last = service.database.moment(RECONCILED) or 0.0
-    return bool(service.rules) and 0 < settings.reconcile_every <= time.time() - last
-
-
-def _prune(settings: Settings, service: Service, say: Callable[[str], None]) -> None:
-    """Let go of what is old, if no process of the service has for an hour."""
-    now, last = time.time(), service.database.moment(_PRUNED)
-    if not settings.build_keep or now - (last or 0.0) < _PRUNE_EVERY:
-        return
-    if service.database.keep_moment(_PRUNED, now, instead_of=last):
-        count = prune(service.database, settings.build_keep, now)
-        if count:
-            say(f"{count} builds ended more than {settings.build_keep} days ago: their logs are gone")
-
-
-def _look(settings: Settings, service: Service, registry: MlflowRegistry, say: Callable[[str], None]) -> None:
-    found = reconcile(service, registry.look(settings.reconcile_models))
-    for build in found.queued:
-        say(f"build {build.id} is queued, which no event told: `{build.name}`, {build.cause}")
+    def _prune(self) -> None:
+        """Let go of what is old, if no process of the service has for an hour."""
+        days, now, last = self._settings.build_keep, time.time(), self._service.database.moment(_PRUNED)
+        if not days or now - (last or 0.0) < _PRUNE_EVERY:
+            return
+        if self._service.database.keep_moment(_PRUNED, now, instead_of=last):
+            count = prune(self._service.database, days, now)
+            if count:
+                self._say(f"{count} builds ended more than {days} days ago: their logs are gone")

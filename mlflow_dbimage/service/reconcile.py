@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.service.build import Build
 from mlflow_dbimage.service.events import OWN_TAGS, Event, Kind
 from mlflow_dbimage.service.intake import RECONCILED, Service, take_in
@@ -68,6 +69,8 @@ class Findings:
     requests: int
     """That the look cost the registry."""
     seconds: float
+    failures: tuple[str, ...] = ()
+    """Of single events, in words: the others are queued nevertheless."""
 
 
 def reconcile(
@@ -85,17 +88,31 @@ def reconcile(
         ServiceError: `store-failed`, `database-failed`.
     """
     began, last = clock(), service.database.moment(RECONCILED)
-    seen, queued = 0, []
+    seen, queued, failures = 0, list[Build](), list[str]()
     for event in _events(service.rules, look, since if since is not None else (last or began) - _OVERLAP, began):
         rule = choose(event, service.rules)
         if rule is None:
             continue
         seen += 1
-        if not service.builds.known(event, rule.order(event)):
-            taken = take_in(event, service)
-            queued += [taken.build] if taken.new and taken.build is not None else []
+        try:
+            queued += _queued(event, rule, service)
+        except DbimageError as error:
+            service.database.check()  # if it is away, that is what is wrong, and not the event
+            failures.append(f"no build for `{event}`: {error.message}")
+    # Of what failed, versions are seen again as long as looks overlap, aliases and tags at every look.
     service.database.keep_moment(RECONCILED, began, instead_of=last)
-    return Findings(queued=tuple(queued), seen=seen, requests=look.requests, seconds=clock() - began)
+    seconds = clock() - began
+    return Findings(
+        queued=tuple(queued), seen=seen, requests=look.requests, seconds=seconds, failures=tuple(failures)
+    )
+
+
+def _queued(event: Event, rule: Rule, service: Service) -> tuple[Build, ...]:
+    """Queue what a rule wants for an event, and return it, if there was none."""
+    if service.builds.known(event, rule.order(event)):
+        return ()
+    taken = take_in(event, service)
+    return (taken.build,) if taken.new and taken.build is not None else ()
 
 
 def _events(rules: Sequence[Rule], look: RegistryLook, since: float, now: float) -> Iterator[Event]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from mlflow_dbimage.errors import DbimageError, ServiceError
 from mlflow_dbimage.service.build_process import Starter
 from mlflow_dbimage.service.intake import Service, announce
+from mlflow_dbimage.service.outage_notes import OutageNotes
 from mlflow_dbimage.service.running_build import Limits, RunningBuild
 
 _TURN = 0.2
@@ -33,6 +34,9 @@ class Worker:
         limits: What it may do.
         say: Tells the operator a line.
         clock: Seconds that only go forward.
+
+    Attributes:
+        outages: Of what it needs, for who works beside it.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Worker:
         self._service = service
         self._starter = starter
         self._limits = limits
+        self.outages = OutageNotes(say, clock)
         self._say = say
         self._clock = clock
         self._running: list[RunningBuild] = []
@@ -94,8 +99,9 @@ class Worker:
         try:
             is_complete = self._service.queue.size() >= len(due)
         except ServiceError as error:
-            self._say(error.message)
+            self.outages.met(error)
             return
+        self.outages.over("queue-failed")
         for build in () if is_complete else due:
             announce(build, self._service.queue)
 
@@ -141,6 +147,7 @@ class Worker:
         try:
             work()
         except DbimageError as error:
-            self._say(error.message)
+            self.outages.met(error)
             return False
+        self.outages.over("database-failed")  # nothing is done without it
         return True

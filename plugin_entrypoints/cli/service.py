@@ -103,8 +103,15 @@ COMMANDS = (webhook, worker, reconcile)
 
 def _show_findings(common: Common, found: Findings) -> None:
     queued = [build.to_dict() for build in found.queued]
-    data = {"queued": queued, "seen": found.seen, "requests": found.requests, "seconds": found.seconds}
+    data = {
+        "queued": queued,
+        "failures": list(found.failures),
+        "seen": found.seen,
+        "requests": found.requests,
+        "seconds": found.seconds,
+    }
     lines = [f"build {build.id} is queued: `{build.name}`, {build.cause}" for build in found.queued]
+    lines += found.failures
     cost = f"{found.requests} requests, {found.seconds:.1f} s"
     common.show(data, "\n".join([*lines, f"{len(queued)} queued, {found.seen} known to the rules ({cost})"]))
 

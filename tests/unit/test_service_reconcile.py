@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from sqlalchemy import text
 
 from mlflow_dbimage.backends.mlflow_registry import MlflowRegistry, UnityCatalogLook
 from mlflow_dbimage.errors import ServiceError
@@ -89,6 +90,20 @@ def test_what_no_event_told_is_queued_once(client, new_service):
     assert (found.seen, found.requests) == (3, 3)
     again = look(service)
     assert (again.queued, again.seen) == ((), 3)
+
+
+def test_one_event_that_cannot_be_kept_does_not_stop_the_others(client, new_service):
+    for name in ("new-a", "new-bad", "new-z"):
+        add(client, name)
+    service = new_service()
+    refusing = """CREATE TRIGGER refusing BEFORE INSERT ON builds WHEN NEW.model = 'new-bad'
+        BEGIN SELECT RAISE(ABORT, 'no such thing'); END"""
+    service.database.change(lambda connection: connection.execute(text(refusing)))
+    found = look(service)
+    assert queued(found) == {("created", "new-a", "1"), ("created", "new-z", "1")}
+    expected = "no build for `new-bad version 1 created`: the service's database failed: no such thing"
+    assert (found.failures, found.seen) == ((expected,), 3)
+    assert look(service).failures == (expected,)
 
 
 def test_an_alias_that_moved_is_queued_and_what_failed_is_not(client, new_service):

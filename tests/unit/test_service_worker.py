@@ -277,7 +277,9 @@ def test_a_queue_that_is_away_stops_nothing(service, clock):
     process.say(Done(receipt=RECEIPT), end=True)
     scene.worker.turn()
     assert scene.now(process).status == "built"
-    assert "the queue is away" in scene.said
+    clock.advance(6)
+    scene.worker.turn()  # it sweeps again
+    assert scene.said.count("the queue is away") == 1
 
 
 def test_a_database_that_is_away_for_a_while_loses_nothing(scene, service, monkeypatch):
