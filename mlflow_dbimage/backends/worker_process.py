@@ -34,7 +34,10 @@ class WorkerProcess:
     def __init__(self, when_ended: Callable[[int], None]) -> None:
         command = [sys.executable, "-m", "mlflow_dbimage.backends.worker_process"]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr)
+            # In a session of its own: what a terminal sends is for the door, which ends its workers.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=sys.stderr, start_new_session=True
+            )
         except OSError as error:
             raise ServiceError("program-failed", f"cannot start a worker: {error.strerror}") from error
         self._waiting = threading.Thread(target=lambda: when_ended(self._process.wait()))

@@ -2,6 +2,7 @@
 
     __init__      the group, and how errors end the process
     options       options that many commands share, and what they are read into
+    extras        what commands need that is not installed with us
     images        build, rebase, plan, list, inspect, delete
     bases         base build, base list
     verification  verify, reproduce

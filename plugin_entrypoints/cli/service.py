@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plugin_entrypoints import terminal
+from plugin_entrypoints.cli.extras import SERVICE, must_have
 from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def worker(common: Common) -> None:
 
     Also asks the registry, now and then, for what no event told, and tells it how its versions' builds stand.
     """
-    _must_have_modules()
+    must_have(SERVICE)
     from mlflow_dbimage.backends.service_worker import run_worker
 
     stop = _stopped_by_signals()
@@ -80,7 +81,7 @@ def worker(common: Common) -> None:
 @common
 def reconcile(common: Common, once: bool, since: datetime | None) -> None:
     """Queue what the rules want of the registry and no event told, and say what the look cost."""
-    _must_have_modules()
+    must_have(SERVICE)
     from mlflow_dbimage.backends.service_worker import look_at_registry
     from mlflow_dbimage.errors import ServiceError
 
@@ -114,20 +115,6 @@ def _show_findings(common: Common, found: Findings) -> None:
     lines += found.failures
     cost = f"{found.requests} requests, {found.seconds:.1f} s"
     common.show(data, "\n".join([*lines, f"{len(queued)} queued, {found.seen} known to the rules ({cost})"]))
-
-
-def _must_have_modules() -> None:
-    from importlib.util import find_spec
-
-    from mlflow_dbimage.errors import UsageError
-
-    missing = [name for name in ("huey", "sqlalchemy") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            "not-supported",
-            f"the service needs Python modules that are not installed: {', '.join(missing)}",
-            hint="install the extra `serve`: `pip install 'mlflow-dbimage[serve]'`",
-        )
 
 
 def _stopped_by_signals() -> threading.Event:

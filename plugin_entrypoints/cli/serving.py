@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from plugin_entrypoints.cli.extras import DOOR, must_have
 from plugin_entrypoints.cli.options import Common, common
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _DOOR = "plugin_entrypoints.webhook:create_app"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MOST_CONNECTIONS = 512
-_PACKAGES = ("fastapi", "huey", "jinja2", "prometheus_client", "sqlalchemy", "uvicorn")
 
 
 @click.command()
@@ -52,7 +52,7 @@ def serve(common: Common, host: str, port: int, token_file: Path | None, workers
     _must_ask_who_calls(settings, host)
     if not settings.webhook_secrets and not settings.webhook_unsigned:
         click.echo("warning: no `webhook_secrets` are set, so every delivery is refused", err=True)
-    _must_have_packages()
+    must_have(DOOR)
     listening = _listen(host, port)
     address = f"http://{_bracketed(host)}:{listening.getsockname()[1]}"
     server = _door()
@@ -84,20 +84,6 @@ def _must_ask_who_calls(settings: Settings, host: str) -> None:
         f"on `{host}` the page and the API would be open to everybody",
         hint="set `service_token`, or `service_proxy_header` and `service_proxies`, or listen on 127.0.0.1",
     )
-
-
-def _must_have_packages() -> None:
-    from importlib.util import find_spec
-
-    from mlflow_dbimage.errors import ServiceError
-
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ServiceError(
-            "program-failed",
-            f"the service needs Python packages that are not installed: {', '.join(missing)}",
-            hint="install the extra `serve`: `pip install 'mlflow-dbimage[serve]'`",
-        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

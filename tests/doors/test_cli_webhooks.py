@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import socket
 import stat
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from service_bench import children, until
 from services.mlflow_server import MAY_CALL_LOOPBACK, mlflow_server
 from services.ports import free_port
 from webhook_client import SECRET, TOKEN, Client, signed, version
@@ -126,6 +128,20 @@ class TestServe:
         assert process.returncode == 0
         assert "waits for builds" in said
         assert "Traceback" not in said
+
+    def test_a_worker_that_is_killed_ends_the_door_and_a_killed_door_its_worker(self):
+        with serving() as (_, process):
+            (worker,) = until(lambda: children(process.pid))
+            os.kill(worker, signal.SIGKILL)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 5
+        assert "a worker ended by itself, with status -9" in said
+        with serving() as (_, process):
+            (worker,) = until(lambda: children(process.pid))
+            ending = os.pidfd_open(worker)
+            process.kill()
+            assert select.select([ending], [], [], 60)[0] == [ending]
+            os.close(ending)
 
     def test_the_token_comes_from_a_file_and_stays_there(self, tmp_path):
         (tmp_path / "token").write_text(f"{TOKEN}\n")

@@ -115,12 +115,13 @@ def test_reconcile_with_a_registry_that_is_away():
     assert "does not answer" in done.stderr
 
 
-def test_without_the_extra_the_commands_say_what_is_missing():
-    code = """
+@pytest.mark.parametrize("command", ["worker", "reconcile", "webhook serve"])
+def test_without_the_extra_the_commands_say_what_is_missing(command):
+    code = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "huey" else find(name, *more)
-sys.argv = ["dbimage", "worker"]
+sys.argv = ["dbimage", *{command.split()}]
 from plugin_entrypoints.cli import main
 main()
 """
