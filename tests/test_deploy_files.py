@@ -44,7 +44,10 @@ def test_every_command_is_one_of_ours(command: Sequence[str]) -> None:
     found = dbimage.commands[name]
     if name == "webhook":
         found, rest = found.commands[rest[0]], rest[1:]
-    found.make_context(name, list(rest))  # raises what it does not know
+    context = found.make_context(name, list(rest))  # raises what it does not know
+    given = {each.removeprefix("--") for each in rest if each.startswith("--")}
+    assert {key.replace("_", "-") for key in context.params} >= given
+    assert context.args == []
 
 
 @pytest.mark.parametrize("service", ["door", "worker"])

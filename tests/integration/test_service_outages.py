@@ -109,9 +109,12 @@ class Outages:
         self.parts[name].kill()
 
     def running(self, process: subprocess.Popen[str] | None) -> list[Build]:
-        """Return the builds under way: of a process, or of any."""
+        """Return the builds under way: of a process and the workers that it runs, or of any."""
         builds = self.service.builds.find(status=["running"])
-        return [each for each in builds if process is None or f"-{process.pid}-" in (each.worker or "")]
+        if process is None:
+            return list(builds)
+        marks = [f"-{pid}-" for pid in (process.pid, *children(process.pid))]
+        return [each for each in builds if any(mark in (each.worker or "") for mark in marks)]
 
 
 @pytest.fixture

@@ -94,7 +94,9 @@ def test_a_worker_looks_at_the_registry_by_itself(new_bench, opened, place):
     with bench.worker(DBIMAGE_RECONCILE_EVERY="1"):
         register(bench.tracking_uri, "looked", place / "model", alias="looked-for")
         build = until(lambda: service.builds.find(model="looked"), say=bench.said)[0]
-        until_status(service, build, "built", bench.said)
+        built = until_status(service, build, "built", bench.said)
+    assert f"build {built.id} is queued, which no event told: `looked-looked-for`" in bench.said()
+    assert str(only_image(bench, "looked-looked-for").digest) == built.digest
 
 
 def test_a_killed_build_is_made_by_the_next_attempt(new_bench, opened, place):
@@ -243,7 +245,9 @@ def test_a_lost_message_is_found_by_the_sweep(new_bench, opened, place):
     while service.queue.receive() is not None:
         pass
     with bench.worker():
-        until_status(service, taken.build, "built", bench.said)
+        built = until_status(service, taken.build, "built", bench.said)
+    assert built.attempts == 1
+    assert str(only_image(bench, "lost-champion").digest) == built.digest
 
 
 def test_a_worker_lets_go_of_old_logs(new_bench, opened):
