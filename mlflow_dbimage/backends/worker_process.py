@@ -6,19 +6,12 @@ worker stops in its own time, whatever ended the door. What it tells its operato
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 
-from mlflow_dbimage import settings_sources
-from mlflow_dbimage.backends.service_worker import run_worker
-from mlflow_dbimage.errors import DbimageError, ServiceError
-
-# Where both want to run, the door is first; builds are behind either.
-_NICENESS = 5
+from mlflow_dbimage.errors import ServiceError
 
 
 class WorkerProcess:
@@ -32,7 +25,7 @@ class WorkerProcess:
     """
 
     def __init__(self, when_ended: Callable[[int], None]) -> None:
-        command = [sys.executable, "-m", "mlflow_dbimage.backends.worker_process"]
+        command = [sys.executable, "-m", "mlflow_dbimage.backends.worker_child"]
         try:
             # In a session of its own: what a terminal sends is for the door, which ends its workers.
             self._process = subprocess.Popen(
@@ -57,32 +50,3 @@ class WorkerProcess:
         """Wait for its end."""
         self._waiting.join()
         self.stop()  # nobody reads there any more
-
-
-def main() -> None:
-    """Work until told to stop by a signal, or by the end of the standard input."""
-    os.nice(_NICENESS)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=_watch_door, args=(stop,), daemon=True).start()
-    try:
-        run_worker(settings_sources.load(), _say, stop)
-    except DbimageError as error:
-        _say(f"error: {error}")
-        raise SystemExit(error.exit_code) from error
-
-
-def _watch_door(stop: threading.Event) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop.set()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    main()

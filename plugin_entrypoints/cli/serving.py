@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,8 @@ def serve(common: Common, host: str, port: int, token_file: Path | None, workers
     must_have(DOOR)
     listening = _listen(host, port)
     address = f"http://{_bracketed(host)}:{listening.getsockname()[1]}"
-    server = _door()
-    common.show({"url": address, "workers": workers}, f"serving {address}")
-    _serve(server, listening, workers)
+    said = {"url": address, "workers": workers}
+    _serve(_door(lambda: common.show(said, f"serving {address}")), listening, workers)
 
 
 #: For the group `webhook`.
@@ -103,9 +103,14 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _door() -> uvicorn.Server:
-    """Open the door: what is wrong with the settings is told before anybody may call."""
+def _door(announce: Callable[[], None]) -> uvicorn.Server:
+    """Open the door: what is wrong with the settings is told before anybody may call, and it is announced then."""
     import uvicorn
+
+    class Door(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce()
 
     config = uvicorn.Config(
         _DOOR,
@@ -117,7 +122,7 @@ def _door() -> uvicorn.Server:
         limit_concurrency=_MOST_CONNECTIONS,
     )
     config.load()
-    return uvicorn.Server(config)
+    return Door(config)
 
 
 def _serve(server: uvicorn.Server, listening: socket.socket, workers: int) -> None:
