@@ -12,7 +12,7 @@ from mlflow_dbimage.service.build import ACTIVE
 from mlflow_dbimage.service.database import BUILDS, DELIVERIES, LOGS, Database
 
 _DAY = 86400.0
-_AT_A_TIME = 100  # builds, of which each may have two million characters: nothing else changes meanwhile
+_AT_A_TIME = 10  # builds, of which each may have two million characters: nothing else changes meanwhile
 
 
 def prune(database: Database, days: int, now: float) -> int:
