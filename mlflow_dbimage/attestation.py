@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlflow_dbimage import provenance
+from mlflow_dbimage import provenance, verification
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.evidence import bill_of_materials, envelope, image_signature, statement
 from mlflow_dbimage.evidence.envelope import Envelope
@@ -22,17 +22,15 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
-TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
-
 Kind = Literal["sbom", "provenance", "report"]
 
-_PREDICATES: dict[Kind, str] = {"provenance": provenance.PREDICATE_TYPE, "report": TEST_RESULT}
+_PREDICATES: dict[Kind, str] = {"provenance": provenance.PREDICATE_TYPE, "report": verification.PREDICATE_TYPE}
 _TITLE = "org.opencontainers.image.title"
 _TITLES: dict[str, str] = {
     bill_of_materials.CYCLONEDX_TYPE: "sbom.cdx.json",
     bill_of_materials.SPDX_TYPE: "sbom.spdx.json",
     provenance.PREDICATE_TYPE: "provenance.json",
-    TEST_RESULT: "report.json",
+    verification.PREDICATE_TYPE: "report.json",
 }
 
 

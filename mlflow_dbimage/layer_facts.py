@@ -18,7 +18,7 @@ from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.secret_patterns import secrets_in
 
 #: Raised when what is read of a layer, or what counts as wrong, changes.
-_FORMAT = 1
+_FORMAT = 2
 _KIND = "layer-facts"
 
 _SMALL = 1 << 20

@@ -7,17 +7,17 @@ conda's package records.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 _CLASSIFIER = "License :: "
 _TRADEMARK = "OSI Approved :: "
 #: Longer ones are the licence's text rather than its name.
 _LONGEST = 80
-_SEPARATORS = re.compile(r"[-_.]+")
 
 Licences = Mapping[tuple[str, str], str]
 """By manager (`conda` or `pip`) and name."""
@@ -39,12 +39,12 @@ def _of_conda(prefix: Path) -> dict[tuple[str, str], str]:
 
 
 def _of_wheels(prefix: Path) -> dict[tuple[str, str], str]:
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for path in sorted(prefix.glob("lib/python3*/site-packages/*.dist-info/METADATA")):
         metadata = HeaderParser().parsestr(path.read_text(encoding="utf-8", errors="replace"))
         licence = _of_metadata(metadata)
         if licence is not None:
-            name = _SEPARATORS.sub("-", str(metadata.get("Name") or "")).lower()
+            name = canonicalize_name(str(metadata.get("Name") or ""))
             found["pip", name] = licence
     return found
 

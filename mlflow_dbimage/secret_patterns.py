@@ -21,11 +21,15 @@ _SIGNS: Mapping[str, bytes] = {
     "a key of Google": rb"\bAIza[0-9A-Za-z_-]{35}\b",
     "a key of an Azure storage account": rb"\bAccountKey=[A-Za-z0-9+/]{86}==",
     "a signed URL of Azure storage": rb"[?&]sig=[A-Za-z0-9%]{40,}(?:&|$|\s)",
+    # RFC 7519: both parts are JSON objects, whose `{"` is `eyJ` in base64.
+    "a JSON web token": rb"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",
     "a URL with a password": rb"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"<>{}$]+:(?!\*+@)[^\s/:@'\"<>{}$]{3,}@[\w.-]+",
 }
 _COMPILED = {kind: re.compile(pattern) for kind, pattern in _SIGNS.items()}
 
 
-def secrets_in(data: bytes) -> tuple[str, ...]:
-    """Return the kinds of secrets in some bytes, in words such as `a private key`."""
+def secrets_in(data: bytes | str) -> tuple[str, ...]:
+    """Return the kinds of secrets in some bytes or a text, in words such as `a private key`."""
+    if isinstance(data, str):
+        data = data.encode(errors="replace")
     return tuple(kind for kind, pattern in _COMPILED.items() if pattern.search(data))

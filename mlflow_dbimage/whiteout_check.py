@@ -13,6 +13,8 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from packaging.utils import canonicalize_name
+
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.oci.image import Image
@@ -155,7 +157,7 @@ def _name(path: str) -> tuple[str, str]:
     assert match is not None, "only descriptions of distributions are asked for"
     if match[1]:
         return "conda", match[1].rsplit("-", 2)[0]
-    return "pip", re.sub(r"[-_.]+", "-", match[2].rsplit("-", 1)[0]).lower()
+    return "pip", canonicalize_name(match[2].rsplit("-", 1)[0])
 
 
 def _source(path: str) -> str | None:

@@ -19,6 +19,7 @@ from mlflow_dbimage.oci.descriptor import (
     OCI_LAYER_TAR,
     OCI_LAYER_ZSTD,
 )
+from mlflow_dbimage.secret_patterns import secrets_in
 
 MANY_LAYERS = 60
 MOST_LAYERS = 127
@@ -39,10 +40,6 @@ _UTF_8 = re.compile(r".+\.utf-?8", re.IGNORECASE)
 _SECRET_NAME = re.compile(
     r"(?:^|_|PG)(?:PASSWORD|PASSWD|PWD|SECRET|TOKEN|APIKEY|CREDENTIALS?"
     r"|(?:API|ACCESS|ACCOUNT|PRIVATE|SECRET|SIGNING|ENCRYPTION)_KEY)(?:_ID)?$"
-)
-_SECRET_VALUE = re.compile(
-    r"\bdapi[0-9a-f]{32}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY|[a-z][a-z0-9+.-]*://[^\s/:@{}$]*:[^\s/@{}$]+@|\bhf_[A-Za-z0-9]{30,}"
 )
 _REFERENCE = re.compile(r"\{\{.*\}\}|/.*|\$\{?\w+\}?|\**")
 
@@ -98,7 +95,7 @@ def _user(subject: Subject) -> Verdict:
 def _secrets(subject: Subject) -> Verdict:
     image = subject.image
     places = [f"the variable `{name}`" for name, value in image.environment.items() if _is_secret(name, value)]
-    places += [f"the label `{name}`" for name, value in image.labels.items() if _SECRET_VALUE.search(value)]
+    places += [f"the label `{name}`" for name, value in image.labels.items() if secrets_in(value)]
     places += [f"step {number} of the history" for number in _telling(image.steps)]
     return wrong("; ".join(places)) if places else found("nothing that looks like one")
 
@@ -106,11 +103,11 @@ def _secrets(subject: Subject) -> Verdict:
 def _is_secret(name: str, value: str) -> bool:
     if not value or _REFERENCE.fullmatch(value):
         return False
-    return _SECRET_NAME.search(name.upper()) is not None or _SECRET_VALUE.search(value) is not None
+    return _SECRET_NAME.search(name.upper()) is not None or bool(secrets_in(value))
 
 
 def _telling(steps: Iterable[str]) -> list[int]:
-    return [number for number, step in enumerate(steps, 1) if _SECRET_VALUE.search(step)]
+    return [number for number, step in enumerate(steps, 1) if secrets_in(step)]
 
 
 def _locale(subject: Subject) -> Verdict:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from packaging.utils import canonicalize_name
+
 from mlflow_dbimage.oci.root_listing import NodeKind, RootListing
 
 _MINOR = re.compile(r"python(3\.\d+)")
 _METADATA = re.compile(r"(?P<name>[^-]+?)(?:-(?P<version>[^-]+)(?:-py3[^-]*)?)?\.(?:dist|egg)-info")
-_SEPARATORS = re.compile(r"[-_.]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def distributions(listing: RootListing, folders: Iterable[str]) -> dict[str, str
         for name in listing.names(folder):
             match = _METADATA.fullmatch(name)
             if match is not None:
-                found.setdefault(normalised(match["name"]), match["version"] or "")
+                found.setdefault(canonicalize_name(match["name"]), match["version"] or "")
     return found
 
 
@@ -109,11 +110,6 @@ def site_folders(listing: RootListing, program: str) -> list[str]:
         prefix = path.rpartition("/")[0].rpartition("/")[0]
         found += _folders(listing, prefix, minor[1] if minor else None)
     return list(dict.fromkeys(found))
-
-
-def normalised(name: str) -> str:
-    """Write a distribution's name as the catalogue does (PEP 503)."""
-    return _SEPARATORS.sub("-", name).lower()
 
 
 def _folders(listing: RootListing, prefix: str, version: str | None) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from packaging.utils import canonicalize_name
+
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.dcs_contract import repl_packages
 from mlflow_dbimage.dcs_contract.cluster_root import CLUSTER_PYTHON, COMPLETION_PYTHON, VIRTUALENV
-from mlflow_dbimage.dcs_contract.python_home import PythonHome, normalised
+from mlflow_dbimage.dcs_contract.python_home import PythonHome
 from mlflow_dbimage.dcs_contract.rule import Rule, Span, Subject, Verdict, found, missing, unknown, wrong
 from mlflow_dbimage.launcher.distribution import PACKAGE
 
@@ -13,7 +15,7 @@ _VIRTUAL = Span(first=(9, 0))
 _PLACE = f"/{CLUSTER_PYTHON}"
 _PROGRAMS = (f"{_PLACE}/bin/python3", f"{_PLACE}/bin/python")
 _COMPLETION = "python-lsp-server"
-_LAUNCHER = normalised(PACKAGE)
+_LAUNCHER = canonicalize_name(PACKAGE)
 _MAKE = f"virtualenv --python=python{{python}} --system-site-packages {_PLACE} --no-download --no-setuptools"
 
 

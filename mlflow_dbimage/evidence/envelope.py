@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
-from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
+from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, TaggedManifest, tagged_manifest
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
@@ -94,7 +94,7 @@ def to_manifest(attestations: Iterable[tuple[str, Envelope]]) -> TaggedManifest:
         attestations: The predicate type of each statement, and its envelope.
     """
     return tagged_manifest(
-        (MEDIA_TYPE, envelope.to_bytes(), {"dev.cosignproject.cosign/signature": "", "predicateType": kind})
+        (MEDIA_TYPE, envelope.to_bytes(), {SIGNATURE_ANNOTATION: "", "predicateType": kind})
         for kind, envelope in attestations
     )
 

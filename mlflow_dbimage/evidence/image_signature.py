@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
-from mlflow_dbimage.evidence.tagged_manifest import TaggedManifest, tagged_manifest
+from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, TaggedManifest, tagged_manifest
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
 
 _TYPE = "cosign container image signature"
 

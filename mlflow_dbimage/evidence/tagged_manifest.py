@@ -12,6 +12,9 @@ from mlflow_dbimage.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import canonical_json
 
+#: The annotation that has a signature in base64; of an envelope, which has its own, it is empty.
+SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaggedManifest:

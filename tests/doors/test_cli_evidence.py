@@ -11,7 +11,7 @@ import pytest
 
 from light_build import DBIMAGE
 from mlflow_dbimage import attestation
-from mlflow_dbimage.attestation import TEST_RESULT, Evidence
+from mlflow_dbimage.attestation import Evidence
 from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.destinations.deployment import TagScheme
 from mlflow_dbimage.destinations.layout import LayoutDestination
@@ -28,6 +28,7 @@ from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.provenance import provenance
+from mlflow_dbimage.verification import PREDICATE_TYPE
 from oci_samples import small_image
 from score_images import record
 from signing_samples import key_pair
@@ -54,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         packages=packages,
     )
     report = Statement(
-        subject_name="churn", subject=image.digest, predicate_type=TEST_RESULT, predicate={"result": "PASSED"}
+        subject_name="churn", subject=image.digest, predicate_type=PREDICATE_TYPE, predicate={"result": "PASSED"}
     )
     private, _ = key_pair(folder)
     evidence = Evidence(

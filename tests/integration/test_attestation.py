@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage import attestation
-from mlflow_dbimage.attestation import TEST_RESULT, Evidence
+from mlflow_dbimage.attestation import Evidence
 from mlflow_dbimage.backends.signing_keys import signing_key, verifying_key
 from mlflow_dbimage.destinations.deployment import Destination, TagScheme
 from mlflow_dbimage.destinations.layout import LayoutDestination
@@ -26,6 +26,7 @@ from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.provenance import provenance
+from mlflow_dbimage.verification import PREDICATE_TYPE
 from oci_samples import LINUX, small_image
 from score_images import record
 from services.registry_server import registry_server
@@ -67,7 +68,7 @@ def deployed(destination: Destination, name: str, folder: Path, seed: str = "a")
 def evidence(image: Image) -> Evidence:
     made = provenance(record(base_layers=1), image.digest, "churn", ModelOrigin(run_id="9"), "1.0")
     report = Statement(
-        subject_name="churn", subject=image.digest, predicate_type=TEST_RESULT, predicate={"result": "PASSED"}
+        subject_name="churn", subject=image.digest, predicate_type=PREDICATE_TYPE, predicate={"result": "PASSED"}
     )
     bills = ((CYCLONEDX_TYPE, b'{"bomFormat":"CycloneDX"}'), (SPDX_TYPE, b'{"spdxVersion":"SPDX-2.3"}'))
     return Evidence(image=image.descriptor, reference="h.io/churn", bills=bills, statements=(made, report))
@@ -135,7 +136,7 @@ def test_openssl_alone_checks_what_lies_where_cosign_looks(
     layers = json.loads(attested)["layers"]
     assert {each["annotations"]["predicateType"] for each in layers} == {
         "https://slsa.dev/provenance/v1",
-        TEST_RESULT,
+        PREDICATE_TYPE,
     }
 
 

@@ -10,13 +10,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from dcs_roots import Content, Program, dist_info, tar_layer
 from mlflow_dbimage.dcs_contract import is_wanted
 from mlflow_dbimage.dcs_contract.python_home import (
     PythonHome,
     distributions,
-    normalised,
     read_python_home,
     site_folders,
 )
@@ -67,7 +67,7 @@ def test_a_real_environment_is_read_as_its_own_python_sees_it(tmp_path: Path) ->
     assert found is not None
     assert found.version == ".".join(map(str, sys.version_info[:3]))
     assert found.own == {"greeting-cards": "1.0", "other-one": "1.0"}
-    assert found.own == {normalised(name): version for name, version in json.loads(told)}
+    assert found.own == {canonicalize_name(name): version for name, version in json.loads(told)}
     assert (found.shared, found.is_conda, found.sees_system) == ({}, False, False)
 
 
