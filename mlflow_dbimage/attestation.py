@@ -6,7 +6,8 @@ an envelope; the image's own signature and the envelopes also lie where cosign l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,7 +100,7 @@ def bill(store: ReferrerStore, image: Digest, media_type: str = bill_of_material
 
 
 def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None) -> Statement:
-    """Read a statement about an image.
+    """Read a statement about an image: of several, the first that is signed.
 
     Args:
         store: Where the image is.
@@ -110,14 +111,23 @@ def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: Verifyi
     Raises:
         InputError: `no-evidence`, there is none, or none that the key signed.
     """
+    found = read_statements(store, image, kind, key)
+    if not found:
+        raise nothing(kind if key is None else f"{kind} that is signed by the key", image)
+    return found[0]
+
+
+def read_statements(
+    store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None
+) -> tuple[Statement, ...]:
+    """Read all statements of a kind about an image, as `read_statement` reads one; those that do not hold are not
+    there."""
     wanted = _PREDICATES[kind]
-    for referrer in _signed_first(store.list(image)):
-        if referrer.annotations.get(statement.PREDICATE_ANNOTATION) != wanted:
-            continue
-        found = _opened(store.content(referrer), key)
-        if found is not None and (found.subject, found.predicate_type) == (image, wanted):
-            return found
-    raise nothing(kind if key is None else f"{kind} that is signed by the key", image)
+    listed = [each for each in store.list(image) if each.annotations.get(statement.PREDICATE_ANNOTATION) == wanted]
+    opened = (_opened(content, key) for content in _contents(store, _signed_first(listed)))
+    return tuple(
+        each for each in opened if each is not None and (each.subject, each.predicate_type) == (image, wanted)
+    )
 
 
 def is_signed(store: ReferrerStore, image: Digest, key: VerifyingKey) -> bool:
@@ -152,19 +162,28 @@ def _put_where_cosign_looks(
 def _opened(content: bytes, key: VerifyingKey | None) -> Statement | None:
     """Return the statement of an artifact, from its envelope where it has one; None where it does not hold."""
     try:
-        if key is None:
-            return Statement.from_bytes(_payload(content))
-        sealed = Envelope.from_bytes(content)
-        return Statement.from_bytes(sealed.payload) if sealed.verified_by(key) else None
+        sealed = _sealed(content)
+        if sealed is None:
+            return Statement.from_bytes(content) if key is None else None
+        if sealed.payload_type != statement.MEDIA_TYPE or not (key is None or sealed.verified_by(key)):
+            return None
+        return Statement.from_bytes(sealed.payload)
     except ValueError:
         return None
 
 
-def _payload(content: bytes) -> bytes:
+def _sealed(content: bytes) -> Envelope | None:
     try:
-        return Envelope.from_bytes(content).payload
+        return Envelope.from_bytes(content)
     except ValueError:
-        return content
+        return None
+
+
+def _contents(store: ReferrerStore, referrers: Iterable[Referrer]) -> Iterator[bytes]:
+    """Read artifacts; what anybody has attached and nobody can read hides nothing that others attached."""
+    for each in referrers:
+        with suppress(InputError):
+            yield store.content(each)
 
 
 def _signed_first(referrers: Sequence[Referrer]) -> Sequence[Referrer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,7 +11,6 @@ from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
 from mlflow_dbimage.evidence.advisories import Vulnerability
 from mlflow_dbimage.evidence.signing_key import VerifyingKey
-from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.image_scan import Finder
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
@@ -83,8 +81,8 @@ def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, to
     return Known(
         record=record,
         signed=tools.key is not None and attestation.is_signed(store, digest, tools.key),
-        provenance=_or_none(lambda: attestation.read_statement(store, digest, "provenance", tools.key)),
-        report=_or_none(lambda: attestation.read_statement(store, digest, "report", tools.key)),
+        provenance=next(iter(attestation.read_statements(store, digest, "provenance", tools.key)), None),
+        reports=attestation.read_statements(store, digest, "report", tools.key),
         runtime=runtime,
         vulnerabilities=_vulnerabilities(deployment.name, policy, tools),
         today=tools.today,
@@ -95,12 +93,3 @@ def _vulnerabilities(name: str, policy: TrustPolicy, tools: TrustTools) -> tuple
     if policy.vulnerabilities is None or tools.find is None:
         return None
     return image_scan.scan(name, tools.destination, tools.find, None).vulnerabilities
-
-
-def _or_none(read: Callable[[], Statement]) -> Statement | None:
-    try:
-        return read()
-    except InputError as error:
-        if error.code != "no-evidence":
-            raise
-        return None

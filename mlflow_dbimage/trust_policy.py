@@ -49,8 +49,8 @@ class Known:
     signed: bool
     provenance: Statement | None
     """Where a key is given, one that it signed."""
-    report: Statement | None
-    """As above."""
+    reports: tuple[Statement, ...]
+    """All that verifications have found; where a key is given, those that it signed."""
     runtime: Runtime | None
     vulnerabilities: Sequence[Vulnerability] | None
     """None where nobody looked."""
@@ -138,7 +138,7 @@ def _signed(known: Known) -> Demand:
         for name, there in (
             ("the image", known.signed),
             ("its provenance", known.provenance is not None),
-            ("its verification report", known.report is not None),
+            ("its verification report", bool(known.reports)),
         )
         if not there
     ]
@@ -147,14 +147,31 @@ def _signed(known: Known) -> Demand:
 
 
 def _proven(known: Known) -> Demand:
-    if known.report is None:
+    """Hold all reports against the demand: the model ran by one of them, and failed by none."""
+    if not known.reports:
         return Demand(name="proven", met=False, detail="there is no verification report")
-    report = known.report.predicate.get(REPORT_FIELD)
-    data = report if isinstance(report, Mapping) else {}
-    how, cause = data.get("how"), data.get("cause")
-    met = how in _RAN and cause is None and known.report.predicate.get("result") in ("PASSED", "WARNED")
-    detail = str(cause) if cause else f"verified by `{how}`" if how else "the report is of another tool"
-    return Demand(name="proven", met=met, detail=detail)
+    failures = [each for each in map(_failure, known.reports) if each is not None]
+    if failures:
+        return Demand(name="proven", met=False, detail=failures[0])
+    ways = [how for each in known.reports if (how := _own_report(each).get("how")) is not None]
+    ran = next((how for how in _RAN if how in ways), None)
+    detail = f"verified by `{ran or ways[0]}`" if ways else "the report is of another tool"
+    return Demand(name="proven", met=ran is not None, detail=detail)
+
+
+def _failure(report: Statement) -> str | None:
+    """Return why a verification failed; None where it did not."""
+    cause = _own_report(report).get("cause")
+    if cause is not None:
+        return str(cause)
+    result = report.predicate.get("result")
+    return None if result in ("PASSED", "WARNED") else f"the result of a verification is `{result}`"
+
+
+def _own_report(report: Statement) -> Mapping[str, Any]:
+    """Return the whole report; empty where another tool has verified."""
+    found = report.predicate.get(REPORT_FIELD)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _supported(known: Known) -> Demand:

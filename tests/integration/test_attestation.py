@@ -16,11 +16,14 @@ from mlflow_dbimage.destinations.deployment import Destination, TagScheme
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.evidence import envelope
 from mlflow_dbimage.evidence.bill_of_materials import CYCLONEDX_TYPE, SPDX_TYPE
+from mlflow_dbimage.evidence.envelope import MEDIA_TYPE as ENVELOPE_TYPE
 from mlflow_dbimage.evidence.envelope import attestations_tag
 from mlflow_dbimage.evidence.image_signature import signature_tag, signatures_of
-from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.evidence.statement import PREDICATE_ANNOTATION, Statement
 from mlflow_dbimage.model_reference import ModelOrigin
+from mlflow_dbimage.oci.artifact import Artifact
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry
@@ -114,6 +117,29 @@ def test_a_statement_about_another_image_does_not_count(
     with pytest.raises(InputError) as caught:
         attestation.read_statement(store, image.digest, "provenance")
     assert caught.value.code == "no-evidence"
+
+
+def test_an_envelope_of_another_type_or_that_nobody_can_read_hides_no_statement(
+    destination: Destination, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    image, store = deployed(destination, "churn", tmp_path)
+    key, made = signing_key(str(keys[0])), evidence(image)
+    empty = Artifact(
+        artifact_type=ENVELOPE_TYPE,
+        contents=(),
+        subject=image.descriptor,
+        annotations={PREDICATE_ANNOTATION: PREDICATE_TYPE},
+    )
+    other = envelope.sign("text/plain", made.statements[1].to_bytes(), key)
+    for artifact in (empty, replace(empty, contents=((ENVELOPE_TYPE, other.to_bytes()),))):
+        store.attach(artifact)
+    for opened in (verifying_key(keys[1]), None):
+        assert attestation.read_statements(store, image.digest, "report", opened) == ()
+    attestation.attach(made, store, key)
+    later = replace(made, statements=(replace(made.statements[1], predicate={"result": "WARNED"}),))
+    attestation.attach(later, store, key)
+    found = attestation.read_statements(store, image.digest, "report", verifying_key(keys[1]))
+    assert {each.predicate["result"] for each in found} == {"PASSED", "WARNED"}
 
 
 def test_openssl_alone_checks_what_lies_where_cosign_looks(

@@ -32,11 +32,14 @@ def vulnerability(severity: Severity) -> Vulnerability:
     return Vulnerability(package=TOY, advisory="GHSA-1", aliases=(), severity=severity, summary="bad", fixed_in=())
 
 
+STATIC = report(("layers", "passed"), how="static")
+OTHERS = Statement(subject_name="c", subject=IMAGE, predicate_type="t", predicate={"result": "PASSED"})
+OTHERS_FAILED = replace(OTHERS, predicate={"result": "FAILED"})
 KNOWN = Known(
     record=record(base_layers=1),
     signed=True,
     provenance=Statement(subject_name="c", subject=IMAGE, predicate_type="t", predicate={}),
-    report=report(("load", "passed")),
+    reports=(report(("load", "passed")),),
     runtime=Catalogue.load().get("15.4-lts"),
     vulnerabilities=(),
     today=date(2026, 1, 1),
@@ -48,14 +51,17 @@ KNOWN = Known(
     [
         (TrustPolicy(signed=True), KNOWN, True),
         (TrustPolicy(signed=True), replace(KNOWN, signed=False), False),
-        (TrustPolicy(signed=True), replace(KNOWN, report=None), False),
+        (TrustPolicy(signed=True), replace(KNOWN, reports=()), False),
         (TrustPolicy(signed=True), replace(KNOWN, provenance=None), False),
         (TrustPolicy(proven=True), KNOWN, True),
-        (TrustPolicy(proven=True), replace(KNOWN, report=None), False),
-        (TrustPolicy(proven=True), replace(KNOWN, report=report(("load", "failed"))), False),
-        (TrustPolicy(proven=True), replace(KNOWN, report=report(("layers", "passed"), how="static")), False),
-        (TrustPolicy(proven=True), replace(KNOWN, report=report(("load", "passed"), ("x", "warned"))), True),
-        (TrustPolicy(proven=True), replace(KNOWN, report=KNOWN.provenance), False),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=()), False),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(*KNOWN.reports, report(("load", "failed")))), False),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(STATIC,)), False),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(report(("load", "passed"), ("x", "warned")),)), True),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(STATIC, *KNOWN.reports)), True),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(OTHERS,)), False),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(OTHERS, *KNOWN.reports)), True),
+        (TrustPolicy(proven=True), replace(KNOWN, reports=(*KNOWN.reports, OTHERS_FAILED)), False),
         (TrustPolicy(runtime_supported=True), KNOWN, True),
         (TrustPolicy(runtime_supported=True), replace(KNOWN, today=date(2030, 1, 1)), False),
         (TrustPolicy(runtime_supported=True), replace(KNOWN, runtime=None), False),
@@ -90,7 +96,7 @@ def test_what_is_not_demanded_is_not_judged() -> None:
         record=None,
         signed=False,
         provenance=None,
-        report=None,
+        reports=(),
         runtime=None,
         vulnerabilities=None,
         today=date(2030, 1, 1),
