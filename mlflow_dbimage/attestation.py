@@ -11,12 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from mlflow_dbimage import provenance, verification
+from mlflow_dbimage import cosign_tags, provenance, verification
 from mlflow_dbimage.errors import InputError, ServiceError
-from mlflow_dbimage.evidence import bill_of_materials, envelope, image_signature, statement
+from mlflow_dbimage.evidence import bill_of_materials, envelope, statement
 from mlflow_dbimage.evidence.envelope import Envelope
-from mlflow_dbimage.evidence.image_signature import ImageSignature
-from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
+from mlflow_dbimage.evidence.signing_key import KeyPair, VerifyingKey
 from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.oci.artifact import Artifact, Referrer
 from mlflow_dbimage.oci.descriptor import Descriptor
@@ -48,31 +47,26 @@ class Evidence:
     statements: tuple[Statement, ...]
 
 
-def attach(evidence: Evidence, store: ReferrerStore, key: SigningKey | None) -> None:
-    """Attach all of it; equal evidence attached again changes nothing, unless it is signed anew.
+def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> None:
+    """Attach all of it; equal evidence attached again, by the same key, changes nothing.
 
     Raises:
         ServiceError: The registry or the service of the key failed.
     """
     for media_type, bill in evidence.bills:
         store.attach(_artifact(evidence.image, media_type, bill, {_TITLE: _TITLES[media_type]}))
-    signed: list[tuple[str, Envelope]] = []
-    for each in evidence.statements:
-        annotations = {
-            _TITLE: _TITLES.get(each.predicate_type, "statement.json"),
-            statement.PREDICATE_ANNOTATION: each.predicate_type,
-        }
-        if key is None:
-            store.attach(_artifact(evidence.image, statement.MEDIA_TYPE, each.to_bytes(), annotations))
-        else:
-            made = envelope.sign(statement.MEDIA_TYPE, each.to_bytes(), key)
-            signed.append((each.predicate_type, made))
-            store.attach(_artifact(evidence.image, envelope.MEDIA_TYPE, made.to_bytes(), annotations))
-    if key is not None:
-        _put_where_cosign_looks(evidence, signed, store, key)
+    if key is None:
+        said = [(each.predicate_type, statement.MEDIA_TYPE, each.to_bytes()) for each in evidence.statements]
+    else:
+        sealed = cosign_tags.seal(store, evidence.image.digest, evidence.statements, key)
+        said = [(kind, envelope.MEDIA_TYPE, each.to_bytes()) for kind, each in sealed]
+        cosign_tags.sign_image(store, evidence.image.digest, evidence.reference, key)
+    for kind, media_type, content in said:
+        annotations = {_TITLE: _TITLES.get(kind, "statement.json"), statement.PREDICATE_ANNOTATION: kind}
+        store.attach(_artifact(evidence.image, media_type, content, annotations))
 
 
-def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: SigningKey | None) -> tuple[str, ...]:
+def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> tuple[str, ...]:
     """Attach all of it; where nobody wants it signed, a registry that takes no artifacts is noted, no failure.
 
     Raises:
@@ -130,33 +124,10 @@ def read_statements(
     )
 
 
-def is_signed(store: ReferrerStore, image: Digest, key: VerifyingKey) -> bool:
-    """Whether a signature of the image, where cosign looks for it, is that key's."""
-    manifest = store.tagged(image_signature.signature_tag(image))
-    if manifest is None:
-        return False
-    try:
-        listed = image_signature.signatures_of(manifest)
-    except ValueError:
-        return False
-    made = (ImageSignature(payload=store.blob(payload), signature=signature) for payload, signature in listed)
-    return any(each.verified_by(key, image) for each in made)
-
-
 def _artifact(image: Descriptor, media_type: str, data: bytes, annotations: dict[str, str]) -> Artifact:
     return Artifact(
         artifact_type=media_type, contents=((media_type, data),), subject=image, annotations=annotations
     )
-
-
-def _put_where_cosign_looks(
-    evidence: Evidence, signed: Sequence[tuple[str, Envelope]], store: ReferrerStore, key: SigningKey
-) -> None:
-    digest = evidence.image.digest
-    attested = envelope.to_manifest(signed)
-    store.put_tagged(envelope.attestations_tag(digest), attested.manifest, attested.blobs)
-    made = image_signature.to_manifest([image_signature.sign(digest, evidence.reference, key)])
-    store.put_tagged(image_signature.signature_tag(digest), made.manifest, made.blobs)
 
 
 def _opened(content: bytes, key: VerifyingKey | None) -> Statement | None:

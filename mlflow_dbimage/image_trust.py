@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from mlflow_dbimage import attestation, image_scan
+from mlflow_dbimage import attestation, cosign_tags, image_scan
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
 from mlflow_dbimage.evidence.advisories import Vulnerability
@@ -80,7 +80,7 @@ def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, to
     runtime = tools.catalogue.find(record.runtime) if record is not None and record.runtime else None
     return Known(
         record=record,
-        signed=tools.key is not None and attestation.is_signed(store, digest, tools.key),
+        signed=tools.key is not None and cosign_tags.is_signed(store, digest, tools.key),
         provenance=next(iter(attestation.read_statements(store, digest, "provenance", tools.key)), None),
         reports=attestation.read_statements(store, digest, "report", tools.key),
         runtime=runtime,

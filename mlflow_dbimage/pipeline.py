@@ -32,7 +32,7 @@ from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
-from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_evidence import Inside
 from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.layout_choice import LayoutWish
@@ -57,7 +57,7 @@ class Tools:
     solver: locked_env.Solver
     makers: EnvironmentMakers
     destination: Destination
-    signer: Callable[[], SigningKey | None]
+    signer: Callable[[], KeyPair | None]
     """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress

@@ -12,7 +12,7 @@ from mlflow_dbimage import attestation, image_evidence, model_reference
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
-from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.model_reference import ModelOrigin, ModelStore
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
@@ -53,7 +53,7 @@ def attach(
     *,
     place: str,
     origin: ModelOrigin,
-    key: SigningKey | None,
+    key: KeyPair | None,
 ) -> tuple[str, ...]:
     """Attach contents, provenance and report; say what could not be.
 

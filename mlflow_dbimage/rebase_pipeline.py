@@ -29,7 +29,7 @@ from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
-from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.image_proof import Candidate, ProofTools
@@ -94,7 +94,7 @@ class RebaseTools:
     bases: base_image.BaseSources
     cache: BuildCache
     destination: Destination
-    signer: Callable[[], SigningKey | None]
+    signer: Callable[[], KeyPair | None]
     """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress

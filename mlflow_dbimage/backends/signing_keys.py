@@ -7,12 +7,14 @@ takes (`awskms`), it is called with a URI and returns a `SigningKey`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from mlflow_dbimage.errors import InputError, UsageError
-from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
+from mlflow_dbimage.errors import DbimageError, InputError, ServiceError, UsageError
+from mlflow_dbimage.evidence.signing_key import KeyPair, SigningKey, VerifyingKey
 
 GROUP = "mlflow_dbimage.signing_keys"
 
@@ -20,20 +22,20 @@ GROUP = "mlflow_dbimage.signing_keys"
 PASSWORD_VARIABLE = "DBIMAGE_SIGN_PASSWORD"  # noqa: S105  # its name, no password
 
 
-def signing_key(where: str) -> SigningKey:
-    """Open a private key.
+def signing_key(where: str) -> KeyPair:
+    """Open a private key, and its public part.
 
     Args:
         where: The path of a PEM file, or a URI that a plugin takes.
 
     Raises:
         InputError: `bad-key`, it cannot be read, or is of a kind that does not sign.
+        ServiceError: `signing-failed`, the service that keeps it does not answer.
         UsageError: `bad-value`, no plugin takes the URI, or what reads keys is not installed.
     """
     scheme, separator, _ = where.partition("://")
-    if separator:
-        return _of_plugin(scheme, where)
-    return _PemKey(_read(Path(where)), Path(where))
+    private = _of_plugin(scheme, where) if separator else _PemKey(_read(Path(where)), Path(where))
+    return KeyPair(private=private, public=_PublicKey(private.public_pem, where))
 
 
 def verifying_key(path: Path) -> VerifyingKey:
@@ -55,7 +57,8 @@ def _of_plugin(scheme: str, uri: str) -> SigningKey:
             f"no plugin signs with keys of `{scheme}://`; plugins that are installed take: {listed}",
             hint=f"install one, or name a PEM file; a plugin is an entry point of the group `{GROUP}`",
         )
-    return cast(SigningKey, known[scheme].load()(uri))
+    with _told(scheme, "open its key"):
+        return _PluginKey(known[scheme].load()(uri), scheme)
 
 
 def _read(path: Path) -> bytes:
@@ -63,6 +66,34 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError("bad-key", f"cannot read the key `{path}`: {error.strerror}") from error
+
+
+@contextmanager
+def _told(scheme: str, what: str) -> Iterator[None]:
+    """Say that a plugin failed, which may raise anything; our own errors it may raise too."""
+    try:
+        yield
+    except DbimageError:
+        raise
+    except Exception as error:
+        raise ServiceError(
+            "signing-failed",
+            f"the plugin of `{scheme}://` could not {what}: {type(error).__name__}: {error}",
+            hint="ask those who made the plugin, or the service, what it means",
+        ) from error
+
+
+class _PluginKey:
+    """The key of a plugin, which may fail in ways of its own."""
+
+    def __init__(self, key: Any, scheme: str) -> None:
+        self._key = key
+        self._scheme = scheme
+        self.public_pem = bytes(key.public_pem)
+
+    def sign(self, data: bytes) -> bytes:
+        with _told(self._scheme, "sign"):
+            return bytes(self._key.sign(data))
 
 
 class _PemKey:
@@ -82,10 +113,15 @@ class _PemKey:
 
 
 class _PublicKey:
-    """A public key."""
+    """A public key.
 
-    def __init__(self, pem: bytes, path: Path) -> None:
-        self._key = _loaded_public(pem, path)
+    Args:
+        pem: The key.
+        where: What it is called in messages.
+    """
+
+    def __init__(self, pem: bytes, where: str | Path) -> None:
+        self._key = _loaded_public(pem, where)
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         from cryptography.exceptions import InvalidSignature
@@ -113,20 +149,20 @@ def _loaded_private(pem: bytes, path: Path) -> Any:
         ) from None
 
 
-def _loaded_public(pem: bytes, path: Path) -> Any:
+def _loaded_public(pem: bytes, where: str | Path) -> Any:
     _must_be_installed()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
-        return _of_known_kind(load_pem_public_key(pem), path)
+        return _of_known_kind(load_pem_public_key(pem), where)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError("bad-key", f"`{path}` holds no public key in PEM: {error}") from None
+        raise InputError("bad-key", f"`{where}` holds no public key in PEM: {error}") from None
 
 
-def _of_known_kind(key: Any, path: Path) -> Any:
+def _of_known_kind(key: Any, where: str | Path) -> Any:
     if _scheme(key) is None:
-        raise InputError("bad-key", f"the key `{path}` is none of ECDSA, RSA or Ed25519")
+        raise InputError("bad-key", f"the key `{where}` is none of ECDSA, RSA or Ed25519")
     return key
 
 

@@ -33,7 +33,7 @@ from mlflow_dbimage.destinations.loaded import LoadedDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.environment_layers import EnvironmentMakers
 from mlflow_dbimage.errors import ServiceError, UsageError
-from mlflow_dbimage.evidence.signing_key import SigningKey
+from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_check import CheckLimits
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.image_proof import ProofTools
@@ -165,7 +165,7 @@ class Toolbox:
             work=self.cache.directory("work"),
         )
 
-    def signer(self) -> SigningKey | None:
+    def signer(self) -> KeyPair | None:
         """Open the key that signs."""
         return None if self._settings.sign_key is None else signing_key(self._settings.sign_key)
 

@@ -11,16 +11,20 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
 from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, TaggedManifest, tagged_manifest
+from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
+
+_KIND = "predicateType"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +91,25 @@ def attestations_tag(image: Digest) -> str:
     return f"sha256-{image.hex}.att"
 
 
-def to_manifest(attestations: Iterable[tuple[str, Envelope]]) -> TaggedManifest:
+def to_manifest(
+    attestations: Iterable[tuple[str, Envelope]], before: Sequence[Mapping[str, Any]] = ()
+) -> TaggedManifest:
     """Return what is stored under that tag.
 
     Args:
         attestations: The predicate type of each statement, and its envelope.
+        before: Entries of others that are there.
     """
-    return tagged_manifest(
-        (MEDIA_TYPE, envelope.to_bytes(), {SIGNATURE_ANNOTATION: "", "predicateType": kind})
+    contents = (
+        (MEDIA_TYPE, envelope.to_bytes(), {SIGNATURE_ANNOTATION: "", _KIND: kind})
         for kind, envelope in attestations
     )
+    return tagged_manifest(contents, before)
+
+
+def kind_of(entry: Descriptor) -> str | None:
+    """Return the predicate type that the manifest under that tag notes of an envelope."""
+    return entry.annotations.get(_KIND)
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:

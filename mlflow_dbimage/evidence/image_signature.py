@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow_dbimage.evidence.signing_key import SigningKey, VerifyingKey
 from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, TaggedManifest, tagged_manifest
@@ -68,16 +69,22 @@ def sign(image: Digest, reference: str, key: SigningKey) -> ImageSignature:
     Raises:
         ServiceError: As `SigningKey.sign`.
     """
-    document = {
-        "critical": {
-            "identity": {"docker-reference": reference},
-            "image": {"docker-manifest-digest": str(image)},
-            "type": _TYPE,
-        },
-        "optional": None,
-    }
-    payload = canonical_json(document)
+    payload = document(image, reference)
     return ImageSignature(payload=payload, signature=key.sign(payload))
+
+
+def document(image: Digest, reference: str) -> bytes:
+    """Return what is signed of an image, called by the name of its repository."""
+    return canonical_json(
+        {
+            "critical": {
+                "identity": {"docker-reference": reference},
+                "image": {"docker-manifest-digest": str(image)},
+                "type": _TYPE,
+            },
+            "optional": None,
+        }
+    )
 
 
 def signature_tag(image: Digest) -> str:
@@ -85,26 +92,25 @@ def signature_tag(image: Digest) -> str:
     return f"sha256-{image.hex}.sig"
 
 
-def to_manifest(signatures: Iterable[ImageSignature]) -> TaggedManifest:
-    """Return what is stored under the tag."""
-    return tagged_manifest(
+def to_manifest(signatures: Iterable[ImageSignature], before: Sequence[Mapping[str, Any]] = ()) -> TaggedManifest:
+    """Return what is stored under the tag, after the entries of others that are there."""
+    contents = (
         (PAYLOAD_TYPE, each.payload, {SIGNATURE_ANNOTATION: base64.b64encode(each.signature).decode()})
         for each in signatures
     )
+    return tagged_manifest(contents, before)
 
 
-def signatures_of(manifest: bytes) -> tuple[tuple[Descriptor, bytes], ...]:
-    """Return the descriptor of each payload that a manifest lists, with its signature.
+def signature_of(entry: Mapping[str, Any]) -> tuple[Descriptor, bytes]:
+    """Return the descriptor of a payload that such a manifest lists, and its signature.
 
     Raises:
-        ValueError: It is no manifest of signatures.
+        ValueError: The entry is of something else.
     """
+    described = Descriptor.from_dict(entry)
+    if described.media_type != PAYLOAD_TYPE:
+        raise ValueError(f"an entry of the type `{described.media_type}`")
     try:
-        layers = [Descriptor.from_dict(each) for each in read_json(manifest)["layers"]]
-        return tuple(
-            (each, base64.b64decode(each.annotations[SIGNATURE_ANNOTATION], validate=True))
-            for each in layers
-            if each.media_type == PAYLOAD_TYPE
-        )
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise ValueError(f"not a manifest of signatures: {error}") from None
+        return described, base64.b64decode(described.annotations[SIGNATURE_ANNOTATION], validate=True)
+    except (KeyError, binascii.Error) as error:
+        raise ValueError(f"an entry without a signature: {error}") from None

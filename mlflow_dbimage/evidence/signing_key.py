@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+from mlflow_dbimage.errors import ServiceError
 
 
 class SigningKey(Protocol):
@@ -25,3 +28,35 @@ class VerifyingKey(Protocol):
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Whether it is the signature of `data` by this key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair:
+    """A key that signs, with its public part, by which it knows its signatures again."""
+
+    private: SigningKey
+    public: VerifyingKey
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public key, in PEM."""
+        return self.private.public_pem
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of `data`, in the form of `SigningKey.sign`.
+
+        Raises:
+            ServiceError: `signing-failed`, the service that keeps the key does not sign, or with another key.
+        """
+        signature = self.private.sign(data)
+        if not self.public.verifies(signature, data):
+            raise ServiceError(
+                "signing-failed",
+                "what the service of the key signs is not verified by the public key that it gives",
+                hint="ask those who made the plugin for the form of its signatures",
+            )
+        return signature
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Whether it is the signature of `data` by this key."""
+        return self.public.verifies(signature, data)

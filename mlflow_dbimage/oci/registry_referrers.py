@@ -86,13 +86,14 @@ class RepositoryReferrers:
         self._repository.put_manifest(tag, manifest, OCI_MANIFEST)
 
     def tagged(self, tag: str) -> bytes | None:
-        """Fetch a manifest by its tag; None where there is none."""
+        """Fetch a manifest by its tag; None where there is none, or what stands for a deleted one."""
         try:
-            return self._repository.resolve(tag)[1]
+            manifest = self._repository.resolve(tag)[1]
         except InputError as error:
             if error.code == "base-not-found":
                 return None
             raise
+        return None if is_tombstone(manifest) else manifest
 
     def blob(self, descriptor: Descriptor) -> bytes:
         """Fetch a small blob."""
@@ -121,7 +122,7 @@ class RepositoryReferrers:
     def _noted(self, subject: Digest) -> tuple[Referrer, ...]:
         """Read the list that clients keep."""
         index = self.tagged(referrers_tag(subject))
-        return () if index is None or is_tombstone(index) else self._read(index, subject)
+        return () if index is None else self._read(index, subject)
 
     def _note(self, subject: Digest, referrer: Referrer) -> None:
         # Registries do not compare before they write: another client may have written in between.

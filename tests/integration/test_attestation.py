@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_dbimage import attestation
+from mlflow_dbimage import attestation, cosign_tags
 from mlflow_dbimage.attestation import Evidence
 from mlflow_dbimage.backends.signing_keys import signing_key, verifying_key
 from mlflow_dbimage.destinations.deployment import Destination, TagScheme
@@ -20,8 +20,9 @@ from mlflow_dbimage.evidence import envelope
 from mlflow_dbimage.evidence.bill_of_materials import CYCLONEDX_TYPE, SPDX_TYPE
 from mlflow_dbimage.evidence.envelope import MEDIA_TYPE as ENVELOPE_TYPE
 from mlflow_dbimage.evidence.envelope import attestations_tag
-from mlflow_dbimage.evidence.image_signature import signature_tag, signatures_of
+from mlflow_dbimage.evidence.image_signature import signature_of, signature_tag
 from mlflow_dbimage.evidence.statement import PREDICATE_ANNOTATION, Statement
+from mlflow_dbimage.evidence.tagged_manifest import entries_of
 from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.artifact import Artifact
 from mlflow_dbimage.oci.image import Image
@@ -87,7 +88,7 @@ def test_unsigned_evidence_is_read_back(destination: Destination, tmp_path: Path
     assert attestation.bill(store, image.digest, SPDX_TYPE) == made.bills[1][1]
     assert attestation.read_statement(store, image.digest, "provenance") == made.statements[0]
     assert attestation.read_statement(store, image.digest, "report").predicate == {"result": "PASSED"}
-    assert not attestation.is_signed(store, image.digest, verifying_key(keys[1]))
+    assert not cosign_tags.is_signed(store, image.digest, verifying_key(keys[1]))
     with pytest.raises(InputError, match="no report that is signed by the key"):
         attestation.read_statement(store, image.digest, "report", verifying_key(keys[1]))
 
@@ -97,10 +98,12 @@ def test_signed_evidence_holds_for_its_key_alone(
 ) -> None:
     image, store = deployed(destination, "churn", tmp_path)
     made = evidence(image)
-    attestation.attach(made, store, signing_key(str(keys[0])))
+    for _ in range(2):
+        attestation.attach(made, store, signing_key(str(keys[0])))
+    assert len(store.list(image.digest)) == 4
     right, wrong = verifying_key(keys[1]), verifying_key(key_pair(tmp_path / "other")[1])
-    assert attestation.is_signed(store, image.digest, right)
-    assert not attestation.is_signed(store, image.digest, wrong)
+    assert cosign_tags.is_signed(store, image.digest, right)
+    assert not cosign_tags.is_signed(store, image.digest, wrong)
     for key in (right, None):
         assert attestation.read_statement(store, image.digest, "report", key) == made.statements[1]
     with pytest.raises(InputError, match="signed by the key"):
@@ -149,7 +152,7 @@ def test_openssl_alone_checks_what_lies_where_cosign_looks(
     attestation.attach(evidence(image), store, signing_key(str(keys[0])))
     manifest = store.tagged(signature_tag(image.digest))
     assert manifest is not None
-    ((payload, signature),) = signatures_of(manifest)
+    ((payload, signature),) = map(signature_of, entries_of(manifest))
     (tmp_path / "payload").write_bytes(store.blob(payload))
     (tmp_path / "signature").write_bytes(signature)
     check = ("dgst", "-sha256", "-verify", keys[1], "-signature", tmp_path / "signature", tmp_path / "payload")
@@ -178,7 +181,7 @@ def test_evidence_goes_with_the_last_name_of_its_image(
     assert deployment is not None
     assert [tag for tag in deployment.tags if tag.startswith("sha256-")] == []
     assert destination.delete("churn")
-    assert attestation.is_signed(beside_twin, image.digest, verifying_key(keys[1]))
+    assert cosign_tags.is_signed(beside_twin, image.digest, verifying_key(keys[1]))
     assert destination.delete("twin")
     assert beside_twin.tagged(signature_tag(image.digest)) is None or beside_twin.list(image.digest) == ()
     assert [each.name for each in destination.deployments() if each.name in ("churn", "twin")] == []

@@ -12,10 +12,11 @@ from mlflow_dbimage.backends.signing_keys import signing_key, verifying_key
 from mlflow_dbimage.evidence.image_signature import (
     ImageSignature,
     sign,
+    signature_of,
     signature_tag,
-    signatures_of,
     to_manifest,
 )
+from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, entries_of
 from mlflow_dbimage.oci.digest import Digest
 from signing_samples import key_pair, openssl
 
@@ -68,15 +69,31 @@ def test_a_manifest_lists_signatures_and_has_all_its_blobs(keys: tuple[Path, Pat
     assert {each["digest"] for each in (document["config"], *document["layers"])} == blobs.keys()
     read = [
         ImageSignature(payload=blobs[str(descriptor.digest)], signature=signature)
-        for descriptor, signature in signatures_of(stored.manifest)
+        for descriptor, signature in map(signature_of, entries_of(stored.manifest))
     ]
     assert read == made
 
 
-@pytest.mark.parametrize("manifest", [b"", b"{}", b'{"layers": [{}]}', b'{"layers": 1}'])
-def test_what_is_no_manifest_of_signatures_is_refused(manifest: bytes) -> None:
+@pytest.mark.parametrize("manifest", [b"", b"{}", b'{"layers": [{}]}', b'{"layers": 1}', b'{"layers": [1]}'])
+def test_what_is_no_manifest_has_no_entries(manifest: bytes) -> None:
+    assert entries_of(manifest) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mediaType": "application/vnd.example"},
+        {"annotations": {}},
+        {"annotations": {SIGNATURE_ANNOTATION: "*"}},
+        {"size": "1"},
+    ],
+)
+def test_what_is_no_signature_is_refused(keys: tuple[Path, Path], change: dict) -> None:
+    made = to_manifest([sign(IMAGE, "a.example/x", signing_key(str(keys[0])))])
+    (entry,) = entries_of(made.manifest)
+    signature_of(entry)
     with pytest.raises(ValueError):
-        signatures_of(manifest)
+        signature_of({**entry, **change})
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"critical": {"type": "other"}}', b'{"critical": 1}'])
