@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_dbimage import __version__
+from mlflow_dbimage import __version__, attestation
 from mlflow_dbimage.attestation import Evidence
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.evidence.bill_of_materials import (
@@ -18,12 +18,15 @@ from mlflow_dbimage.evidence.bill_of_materials import (
     pip_purl,
     spdx,
 )
-from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.package_licences import Licences
+from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.provenance import provenance
+from mlflow_dbimage.verification import VerificationReport
 
 #: Forms of the bill of materials, by what the configuration calls them.
 FORMS: Mapping[str, tuple[str, ...]] = {
@@ -80,35 +83,72 @@ class Inside:
             )
 
 
-def evidence_of(
-    image: Image,
-    record: ImageRecord,
-    packages: tuple[Package, ...] | None,
-    origin: ModelOrigin,
-    *,
-    reference: str,
-    forms: str,
-    report: Statement | None,
-) -> Evidence:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenImage:
+    """An image, what is known of it, and how it was proven."""
+
+    image: Image
+    record: ImageRecord
+    """What it is made from."""
+    report: VerificationReport
+    packages: Callable[[], tuple[Package, ...] | None]
+    """Lists what is in it besides the model, as `Inside.packages`; None where the image that it is made from had
+    no list."""
+    origin: Callable[[], ModelOrigin]
+    """Asks where the model's code came from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an image is."""
+
+    name: str
+    """Of its deployment."""
+    store: ReferrerStore | None
+    """What is kept beside it; None where the medium keeps nothing."""
+
+
+def evidence_of(proven: ProvenImage, *, reference: str, forms: str) -> Evidence:
     """Gather the evidence of an image.
 
     Args:
-        image: The image.
-        record: What it is made from.
-        packages: What is in it besides the model, as `Inside.packages` lists it; None where that is not known, and
-            there is no bill of materials.
-        origin: Where the model's code came from.
-        reference: How people call the image's repository.
+        proven: The image.
+        reference: How people call its repository.
         forms: Of the bill of materials, a key of `FORMS`.
-        report: Of the verification; None where nothing was verified.
     """
-    made = provenance(record, image.digest, reference, origin, __version__)
+    image, report, packages = proven.image, proven.report, proven.packages()
+    made = provenance(proven.record, image.digest, reference, proven.origin(), __version__)
+    found = () if report.how == "none" else (report.to_statement(reference, image.digest),)
     return Evidence(
         image=image.descriptor,
         reference=reference,
-        bills=() if packages is None else _bills(image, record, packages, forms),
-        statements=(made,) if report is None else (made, report),
+        bills=() if packages is None else _bills(image, proven.record, packages, forms),
+        statements=(made, *found),
     )
+
+
+def attach(
+    proven: ProvenImage, place: Place, forms: str, key: KeyPair | None, progress: Progress
+) -> tuple[str, ...]:
+    """Attach contents, provenance and report to an image, where its destination keeps such; say what could not be.
+
+    Args:
+        proven: The image.
+        place: Where it is.
+        forms: Of the bill of materials, a key of `FORMS`.
+        key: Signs; None where nothing is signed.
+        progress: Where the step is reported.
+
+    Raises:
+        ServiceError: As `attestation.attach`.
+    """
+    if place.store is None:
+        return () if key is None else ("nothing is signed: the destination keeps nothing beside its images",)
+    with progress.step("attaching its contents and provenance"):
+        evidence = evidence_of(proven, reference=place.store.place or place.name, forms=forms)
+        lacking = forms != "none" and not evidence.bills
+        notes = ("no bill of materials is attached: the image had none on its old base",) if lacking else ()
+        return (*notes, *attestation.attach_if_taken(evidence, place.store, key))
 
 
 def _bills(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from mlflow_dbimage import (
-    attestation,
     base_image,
     cluster_lock,
     cluster_python,
@@ -33,7 +32,7 @@ from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
 from mlflow_dbimage.evidence.signing_key import KeyPair
-from mlflow_dbimage.image_evidence import Inside
+from mlflow_dbimage.image_evidence import Inside, Place, ProvenImage
 from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
@@ -61,15 +60,6 @@ class Tools:
     """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """An image, what it is made from, and how it was proven."""
-
-    image: Image
-    record: ImageRecord
-    report: VerificationReport
 
 
 @contextmanager
@@ -111,6 +101,7 @@ def plan(request: BuildRequest, tools: Tools) -> Iterator[BuildPlan]:
 def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
     """Build the image that is asked for, write it to its destination, prove it, and name it last."""
     started = time.monotonic()
+    key = tools.signer()  # a wrong one ends the build before it costs anything
     _check_name(request, tools.destination, None)
     with plan(request, tools) as planned, disk_errors():
         expected = expected_output.wanted(request.expected_output, planned.spec.directory)
@@ -128,7 +119,15 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
 
         def ready(report: VerificationReport) -> tuple[str, ...]:
             _check_name(request, tools.destination, image)
-            return _attach(request, planned, environment, Made(image=image, record=record, report=report), tools)
+            proven = ProvenImage(
+                image=image,
+                record=record,
+                report=report,
+                packages=_inside(planned, environment).packages,
+                origin=lambda: tools.store.origin(planned.reference),
+            )
+            place = Place(name=request.name, store=tools.destination.beside(request.name))
+            return image_evidence.attach(proven, place, request.sbom, key, tools.progress)
 
         candidate = Candidate(image=image, record=record, expected=expected, built=True)
         published = _publisher(request, tools).publish(request.name, candidate, ready)
@@ -151,31 +150,13 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         )
 
 
-def _attach(
-    request: BuildRequest, planned: BuildPlan, environment: EnvironmentLayers, made: Made, tools: Tools
-) -> tuple[str, ...]:
-    """Attach what proves an image, where the destination keeps such; say what could not be."""
-    store = tools.destination.beside(request.name)
-    if store is None:
-        return ()
-    inside = Inside(
+def _inside(planned: BuildPlan, environment: EnvironmentLayers) -> Inside:
+    return Inside(
         system=planned.base.packages,
         locked=planned.locked,
         licences=environment.licences,
         in_base=planned.layout.in_base,
     )
-    with tools.progress.step("attaching its contents and provenance"):
-        place = store.place or request.name
-        evidence = image_evidence.evidence_of(
-            made.image,
-            made.record,
-            inside.packages(),
-            tools.store.origin(planned.reference),
-            reference=place,
-            forms=request.sbom,
-            report=None if made.report.how == "none" else made.report.to_statement(place, made.image.digest),
-        )
-        return attestation.attach_if_taken(evidence, store, tools.signer())
 
 
 def _lock_in_cluster(request: BuildRequest, spec: ModelSpec, base: BaseImage, tools: Tools) -> ClusterLock:

@@ -17,6 +17,7 @@ from mlflow_dbimage import (
     base_image,
     cluster_python,
     expected_output,
+    image_evidence,
     layout_choice,
     model_image,
     model_reference,
@@ -29,8 +30,10 @@ from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
+from mlflow_dbimage.evidence.bill_of_materials import Package
 from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_check import Mode
+from mlflow_dbimage.image_evidence import Place, ProvenImage
 from mlflow_dbimage.image_location import ImageLocation, parse_base
 from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
@@ -40,7 +43,6 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Addition, Image
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.publication import Publication, Publisher
-from mlflow_dbimage.rebase_evidence import Moved
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.verification import VerificationReport
@@ -109,6 +111,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         MatchError: `unknown-runtime`, `runtime-mismatch`.
     """
     started = time.monotonic()
+    key = tools.signer()
     expected = expected_output.read(request.expected_output) if request.expected_output else None
     deployed = _deployed(request.name, tools.destination)
     with disk_errors():
@@ -126,8 +129,15 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         def ready(report: VerificationReport) -> tuple[str, ...]:
             _must_be_free(request, tools.destination, moved)
             _must_be_unchanged(deployed, tools.destination)
-            result = Moved(image=moved, record=record, report=report, system=base.packages, forms=request.sbom)
-            return _attach(request, image.digest, result, tools)
+            proven = ProvenImage(
+                image=moved,
+                record=record,
+                report=report,
+                packages=lambda: _packages(request, image.digest, base, tools),
+                origin=lambda: rebase_evidence.origin_of(record, tools.store),
+            )
+            place = Place(name=request.new_name, store=tools.destination.beside(request.new_name))
+            return image_evidence.attach(proven, place, request.sbom, key, tools.progress)
 
         publisher = Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
         candidate = Candidate(image=moved, record=record, expected=expected)
@@ -150,20 +160,13 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
     )
 
 
-def _attach(request: RebaseRequest, old: Digest, moved: Moved, tools: RebaseTools) -> tuple[str, ...]:
-    """Attach what proves the image, where the destination keeps such."""
-    store, old_store = tools.destination.beside(request.new_name), tools.destination.beside(request.name)
-    if store is None or old_store is None:
-        return ()
-    with tools.progress.step("attaching its contents and provenance"):
-        return rebase_evidence.attach(
-            moved,
-            rebase_evidence.packages_of(old_store, old),
-            store,
-            place=store.place or request.new_name,
-            origin=rebase_evidence.origin_of(moved.record, tools.store),
-            key=tools.signer(),
-        )
+def _packages(
+    request: RebaseRequest, old: Digest, base: BaseImage, tools: RebaseTools
+) -> tuple[Package, ...] | None:
+    """List what is in the image: the new base's system, and what the old image had above its own."""
+    store = tools.destination.beside(request.name)
+    kept = None if store is None else rebase_evidence.packages_of(store, old)
+    return None if kept is None else (*base.packages, *kept)
 
 
 def _deployed(name: str, destination: Destination) -> Deployment:

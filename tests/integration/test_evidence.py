@@ -115,11 +115,13 @@ def test_a_signed_image_in_a_registry_is_checked_by_openssl_and_skopeo(bench: Be
         _no_secret(tmp_path / "registry", bench, receipt)
 
 
-def test_a_key_that_cannot_be_read_leaves_no_name(bench: Bench, tmp_path: Path) -> None:
-    done = bench.build("nameless", "-C", f"sign_key={tmp_path / 'missing.key'}")
+def test_a_key_that_cannot_be_read_costs_nothing(bench: Bench, tmp_path: Path) -> None:
+    missing = tmp_path / "no-model"
+    command = ["build", missing, "--name", "x", "-t", f"oci:{tmp_path}/images"]
+    done = bench.run(*command, "-C", f"sign_key={tmp_path / 'missing.key'}", "--json")
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["code"] == "bad-key"
-    assert bench.run("inspect", "nameless").returncode == 3
+    assert not (tmp_path / "images").exists()
 
 
 def _no_secret(registry: Path, bench: Bench, receipt: dict[str, Any]) -> None:

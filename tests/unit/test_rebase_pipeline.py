@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fakes.faulty_registry import FaultyRegistry, faulty_registry
-from mlflow_dbimage import attestation, model_image, model_layers
+from mlflow_dbimage import attestation, image_evidence, model_image, model_layers
+from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.base_image import BaseImage, fetch
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -21,7 +22,8 @@ from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.evidence.bill_of_materials import SPDX_TYPE, Package, read_packages
-from mlflow_dbimage.image_evidence import evidence_of
+from mlflow_dbimage.evidence.signing_key import KeyPair
+from mlflow_dbimage.image_evidence import Place, ProvenImage
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.layout_choice import hidden_by_isolated, launcher_place
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
@@ -37,6 +39,7 @@ from mlflow_dbimage.progress import Progress, SilentProgress
 from mlflow_dbimage.rebase_pipeline import RebaseRequest, RebaseTools, rebase
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings_sources import Surroundings, load
+from mlflow_dbimage.verification import judge
 from oci_samples import LINUX, image_of, plain_layer
 from proof_tools import proof_tools
 from unit.test_base_record import RECORD as GOLDEN
@@ -95,6 +98,7 @@ class Workshop:
         self.cache = BuildCache(folder / "cache")
         self.bases = Bases({f"{name}.tar": image for name, image in images.items()})
         self.store = Store()
+        self.signer: Callable[[], KeyPair | None] = lambda: None
 
     def location(self, name: str) -> ImageLocation:
         return ImageLocation(transport="rootfs", path=Path(f"{name}.tar"))
@@ -142,7 +146,7 @@ class Workshop:
             bases=self.bases,
             cache=self.cache,
             destination=destination,
-            signer=lambda: None,
+            signer=self.signer,
             proof=proof_tools(self.cache),
             progress=QUIET,
         )
@@ -376,6 +380,14 @@ def test_in_a_registry_no_layer_is_fetched_and_only_the_config_is_sent(workshop:
         assert receipt.digest == str(workshop.image("b")[0].digest)
 
 
+def test_a_key_that_cannot_be_opened_costs_nothing(workshop: Workshop, layout: LayoutDestination) -> None:
+    workshop.signer = partial(signing_key, "missing.key")
+    workshop.bases = Bases({})
+    with pytest.raises(InputError) as caught:
+        workshop.rebase(layout, "b")
+    assert caught.value.code == "bad-key"
+
+
 def test_a_request_is_read_from_texts(tmp_path: Path) -> None:
     settings = load({}, surroundings=Surroundings(environment={}, directory=tmp_path, user_file=tmp_path / "none"))
     request = RebaseRequest.from_strings("churn", "rootfs:b.tar", None, None, settings)
@@ -389,8 +401,10 @@ def test_what_it_holds_is_what_it_held_on_the_system_of_the_new_base(
     store = layout.beside("churn")
     ours = Package(manager="pip", name="six", version="1.0", purl="pkg:pypi/six@1.0", licence="MIT")
     theirs = Package(manager="system", name="old", version="1", purl="pkg:deb/debian/old@1")
-    held = evidence_of(image, record, (ours, theirs), ModelOrigin(), reference="x", forms="cyclonedx", report=None)
-    attestation.attach(held, store, None)
+    held = ProvenImage(
+        image=image, record=record, report=judge("none"), packages=lambda: (ours, theirs), origin=ModelOrigin
+    )
+    assert image_evidence.attach(held, Place(name="churn", store=store), "cyclonedx", None, QUIET) == ()
     receipt = workshop.rebase(layout, "b", sbom="spdx")
     assert len(receipt.notes) == 1
     moved = Digest.parse(receipt.digest)
