@@ -81,16 +81,36 @@ def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | Non
     return ()
 
 
-def bill(store: ReferrerStore, image: Digest, media_type: str = bill_of_materials.CYCLONEDX_TYPE) -> bytes:
+def bill(
+    store: ReferrerStore,
+    image: Digest,
+    media_type: str = bill_of_materials.CYCLONEDX_TYPE,
+    key: VerifyingKey | None = None,
+) -> bytes:
     """Read the bill of materials of an image.
 
+    Args:
+        store: Where the image is.
+        image: Its digest.
+        media_type: The form of the bill.
+        key: Who must have signed the provenance that names it; None takes any.
+
     Raises:
-        InputError: `no-evidence`.
+        InputError: `no-evidence`, there is none, or none that such a provenance names.
     """
-    found = [each for each in store.list(image) if each.artifact_type == media_type]
-    if not found:
-        raise nothing("bill of materials", image)
-    return store.content(_one(found))
+    listed = sorted(store.list(image), key=lambda each: str(each.digest))
+    contents = _contents(store, [each for each in listed if each.artifact_type == media_type])
+    if key is None:
+        found = next(contents, None)
+        wanted = "bill of materials"
+    else:
+        made = read_statements(store, image, "provenance", key)
+        named = {digest for each in made for kind, digest in provenance.bills_of(each) if kind == media_type}
+        found = next((each for each in contents if Digest.of(each) in named), None)
+        wanted = "bill of materials that a provenance names which the key has signed"
+    if found is None:
+        raise nothing(wanted, image)
+    return found
 
 
 def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None) -> Statement:
@@ -160,10 +180,6 @@ def _contents(store: ReferrerStore, referrers: Iterable[Referrer]) -> Iterator[b
 def _signed_first(referrers: Sequence[Referrer]) -> Sequence[Referrer]:
     """Of two, the one in an envelope says more."""
     return sorted(referrers, key=lambda each: each.artifact_type != envelope.MEDIA_TYPE)
-
-
-def _one(referrers: Sequence[Referrer]) -> Referrer:
-    return min(referrers, key=lambda each: str(each.digest))
 
 
 def nothing(what: str, image: Digest | str) -> InputError:

@@ -21,6 +21,7 @@ from mlflow_dbimage.evidence.bill_of_materials import (
 from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_reference import ModelOrigin
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.package_licences import Licences
@@ -117,12 +118,20 @@ def evidence_of(proven: ProvenImage, *, reference: str, forms: str) -> Evidence:
         forms: Of the bill of materials, a key of `FORMS`.
     """
     image, report, packages = proven.image, proven.report, proven.packages()
-    made = provenance(proven.record, image.digest, reference, proven.origin(), __version__)
+    bills = () if packages is None else _bills(image, proven.record, packages, forms)
+    made = provenance(
+        proven.record,
+        image.digest,
+        reference,
+        proven.origin(),
+        __version__,
+        bills=[(form, Digest.of(data)) for form, data in bills],
+    )
     found = () if report.how == "none" else (report.to_statement(reference, image.digest),)
     return Evidence(
         image=image.descriptor,
         reference=reference,
-        bills=() if packages is None else _bills(image, proven.record, packages, forms),
+        bills=bills,
         statements=(made, *found),
     )
 
@@ -147,7 +156,8 @@ def attach(
     with progress.step("attaching its contents and provenance"):
         evidence = evidence_of(proven, reference=place.store.place or place.name, forms=forms)
         lacking = forms != "none" and not evidence.bills
-        notes = ("no bill of materials is attached: the image had none on its old base",) if lacking else ()
+        old = "none" if key is None else "none that the key has signed"
+        notes = (f"no bill of materials is attached: the image had {old} on its old base",) if lacking else ()
         return (*notes, *attestation.attach_if_taken(evidence, place.store, key))
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dbimage import attestation
-from mlflow_dbimage.destinations.deployment import Destination
+from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
 from mlflow_dbimage.evidence.advisories import Severity, Vulnerability
 from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
+from mlflow_dbimage.evidence.signing_key import VerifyingKey
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
 Finder = Callable[[Sequence[Package]], tuple[Vulnerability, ...]]
 """Finds which packages advisories are about."""
@@ -75,11 +77,25 @@ class ImageScan:
         }
 
 
-def scan(name: str, destination: Destination, find: Finder, threshold: Severity | None) -> ImageScan:
+def scan(
+    name: str,
+    destination: Destination,
+    find: Finder,
+    *,
+    threshold: Severity | None = None,
+    key: VerifyingKey | None = None,
+) -> ImageScan:
     """Hold what a deployed image has against advisories.
 
+    Args:
+        name: Of the deployment.
+        destination: Where it is.
+        find: Finds vulnerable packages.
+        threshold: From which one fails; None where none does.
+        key: Who must have signed the provenance that names the bill of materials; None takes any bill.
+
     Raises:
-        InputError: `not-deployed`; `no-evidence`, the image has no bill of materials, or the medium keeps none.
+        InputError: `not-deployed`; `no-evidence`, the image has no such bill, or the medium keeps none.
         ServiceError: As the registry, or the source of the advisories.
     """
     deployment = destination.deployment(name)
@@ -90,9 +106,22 @@ def scan(name: str, destination: Destination, find: Finder, threshold: Severity 
         )
     if store is None:
         raise attestation.nothing("bill of materials", name)
-    packages = _packages(attestation.bill(store, Digest.parse(deployment.digest)), name)
+    return scan_deployment(deployment, store, find, threshold=threshold, key=key)
+
+
+def scan_deployment(
+    deployment: Deployment,
+    store: ReferrerStore,
+    find: Finder,
+    *,
+    threshold: Severity | None,
+    key: VerifyingKey | None,
+) -> ImageScan:
+    """Hold an image that was found against advisories, whatever its name means by now; else as `scan`."""
+    bill = attestation.bill(store, Digest.parse(deployment.digest), key=key)
+    packages = _packages(bill, deployment.name)
     return ImageScan(
-        name=name,
+        name=deployment.name,
         digest=deployment.digest,
         packages=len(packages),
         vulnerabilities=find(packages),

@@ -84,12 +84,16 @@ def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, to
         provenance=next(iter(attestation.read_statements(store, digest, "provenance", tools.key)), None),
         reports=attestation.read_statements(store, digest, "report", tools.key),
         runtime=runtime,
-        vulnerabilities=_vulnerabilities(deployment.name, policy, tools),
+        vulnerabilities=_vulnerabilities(deployment, store, policy, tools),
         today=tools.today,
     )
 
 
-def _vulnerabilities(name: str, policy: TrustPolicy, tools: TrustTools) -> tuple[Vulnerability, ...] | None:
+def _vulnerabilities(
+    deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, tools: TrustTools
+) -> tuple[Vulnerability, ...] | None:
     if policy.vulnerabilities is None or tools.find is None:
         return None
-    return image_scan.scan(name, tools.destination, tools.find, None).vulnerabilities
+    return image_scan.scan_deployment(
+        deployment, store, tools.find, threshold=policy.vulnerabilities, key=tools.key
+    ).vulnerabilities

@@ -8,6 +8,7 @@ Source: SLSA 1.0, `provenance/v1`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -21,9 +22,21 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://dbimage.dev/build/v1"
 BUILDER = "https://dbimage.dev/builder/v1"
 
+_BILL = "bill of materials"
+
+
+Bills = Sequence[tuple[str, Digest]]
+"""Media type and digest of each bill of materials."""
+
 
 def provenance(
-    record: ImageRecord, image: Digest, reference: str, origin: ModelOrigin, builder_version: str
+    record: ImageRecord,
+    image: Digest,
+    reference: str,
+    origin: ModelOrigin,
+    builder_version: str,
+    *,
+    bills: Bills = (),
 ) -> Statement:
     """State how an image was made.
 
@@ -33,7 +46,14 @@ def provenance(
         reference: How people call it.
         origin: Where the model's code came from.
         builder_version: Of this package.
+        bills: That the build wrote of the image: who signs how it was made signs what is in it.
     """
+    details: dict[str, Any] = {"builder": {"id": BUILDER, "version": {"mlflow-dbimage": builder_version}}}
+    if bills:
+        details["byproducts"] = [
+            {"name": _BILL, "mediaType": media_type, "digest": {"sha256": digest.hex}}
+            for media_type, digest in bills
+        ]
     return Statement(
         subject_name=reference,
         subject=image,
@@ -45,9 +65,21 @@ def provenance(
                 "internalParameters": {"compressor": record.compressor, "format": record.format},
                 "resolvedDependencies": _dependencies(record, origin),
             },
-            "runDetails": {"builder": {"id": BUILDER, "version": {"mlflow-dbimage": builder_version}}},
+            "runDetails": details,
         },
     )
+
+
+def bills_of(made: Statement) -> tuple[tuple[str, Digest], ...]:
+    """Return the media type and digest of each bill of materials that a provenance names."""
+    try:
+        return tuple(
+            (str(each["mediaType"]), Digest.parse(f"sha256:{each['digest']['sha256']}"))
+            for each in made.predicate["runDetails"]["byproducts"]
+            if each["name"] == _BILL
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _external(record: ImageRecord) -> dict[str, Any]:

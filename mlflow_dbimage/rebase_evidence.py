@@ -10,15 +10,19 @@ from mlflow_dbimage import attestation, model_reference
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
+from mlflow_dbimage.evidence.signing_key import VerifyingKey
 from mlflow_dbimage.model_reference import ModelOrigin, ModelStore
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
 
-def packages_of(store: ReferrerStore, image: Digest) -> tuple[Package, ...] | None:
-    """Return what an image holds besides its operating system, by its bill of materials; None without one."""
+def packages_of(store: ReferrerStore, image: Digest, key: VerifyingKey | None) -> tuple[Package, ...] | None:
+    """Return what an image holds besides its operating system, by its bill of materials; None without one.
+
+    With a key only a bill counts that it has signed: what is signed anew must not come from just anybody.
+    """
     try:
-        listed = read_packages(attestation.bill(store, image))
+        listed = read_packages(attestation.bill(store, image, key=key))
     except InputError as error:
         if error.code != "no-evidence":
             raise

@@ -41,6 +41,7 @@ from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Addition, Image
+from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.publication import Publication, Publisher
 from mlflow_dbimage.runtimes import Catalogue
@@ -133,7 +134,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
                 image=moved,
                 record=record,
                 report=report,
-                packages=lambda: _packages(request, image.digest, base, tools),
+                packages=lambda: _packages(tools.destination.beside(request.name), image.digest, base, key),
                 origin=lambda: rebase_evidence.origin_of(record, tools.store),
             )
             place = Place(name=request.new_name, store=tools.destination.beside(request.new_name))
@@ -161,11 +162,10 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
 
 
 def _packages(
-    request: RebaseRequest, old: Digest, base: BaseImage, tools: RebaseTools
+    store: ReferrerStore | None, old: Digest, base: BaseImage, key: KeyPair | None
 ) -> tuple[Package, ...] | None:
     """List what is in the image: the new base's system, and what the old image had above its own."""
-    store = tools.destination.beside(request.name)
-    kept = None if store is None else rebase_evidence.packages_of(store, old)
+    kept = None if store is None else rebase_evidence.packages_of(store, old, key)
     return None if kept is None else (*base.packages, *kept)
 
 

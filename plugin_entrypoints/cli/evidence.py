@@ -32,18 +32,37 @@ _SEVERITIES = ("low", "medium", "high", "critical")
     type=click.Choice(_SEVERITIES),
     help="Exit with 6 where one is as bad as this, or worse; one that nobody has rated counts as worst.",
 )
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Public key (PEM): take only a bill of materials that the provenance names which it has signed.",
+)
 @common
 @click.pass_context
-def scan(context: click.Context, common: Common, name: str, advisories: Path | None, fail_on: str | None) -> None:
+def scan(
+    context: click.Context,
+    common: Common,
+    *,
+    name: str,
+    advisories: Path | None,
+    fail_on: str | None,
+    key: Path | None,
+) -> None:
     """Find known vulnerabilities of what the image of a deployment holds, by its bill of materials."""
     from mlflow_dbimage import image_scan
     from mlflow_dbimage.backends import advisory_finder, open_destination
+    from mlflow_dbimage.backends.signing_keys import verifying_key
     from mlflow_dbimage.evidence.advisories import Severity
 
     settings, progress = common.settings(), common.progress()
     threshold = None if fail_on is None else Severity.named(fail_on)
     found = image_scan.scan(
-        name, open_destination(settings, progress), advisory_finder(settings, advisories), threshold
+        name,
+        open_destination(settings, progress),
+        advisory_finder(settings, advisories),
+        threshold=threshold,
+        key=None if key is None else verifying_key(key),
     )
     data = found.to_dict()
     _show(context, common, data, terminal.scan(data), found.error)
@@ -115,12 +134,12 @@ def document(store: ReferrerStore | None, deployment: Deployment, shown: str, ke
 
     if store is None:
         raise attestation.nothing(shown, deployment.digest)
+    opened = None if key is None else verifying_key(Path(key))
     digest = Digest.parse(deployment.digest)
     if shown in ("sbom", "spdx"):
         media_type = CYCLONEDX_TYPE if shown == "sbom" else SPDX_TYPE
-        return attestation.bill(store, digest, media_type).decode()
+        return attestation.bill(store, digest, media_type, opened).decode()
     kind: attestation.Kind = "provenance" if shown == "provenance" else "report"
-    opened = None if key is None else verifying_key(Path(key))
     return attestation.read_statement(store, digest, kind, opened).to_bytes().decode()
 
 

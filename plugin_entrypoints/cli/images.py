@@ -87,7 +87,7 @@ def list_(common: Common) -> None:
 @click.option("--spdx", "shown", flag_value="spdx", help="Print its bill of materials (SPDX).")
 @click.option("--provenance", "shown", flag_value="provenance", help="Print how it was made (SLSA).")
 @click.option("--report", "shown", flag_value="report", help="Print what its verification found.")
-@click.option("--key", metavar="FILE", help="Take only a statement that this public key (PEM) verifies.")
+@click.option("--key", metavar="FILE", help="Take only what this public key (PEM) has signed.")
 @common
 def inspect(common: Common, name: str, shown: str | None, key: str | None) -> None:
     """Show what the image of a deployment is made from, read from the image itself, or what is attached to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from mlflow_dbimage.evidence.bill_of_materials import (
 )
 from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.model_reference import ModelOrigin
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.provenance import provenance
 from mlflow_dbimage.verification import PREDICATE_TYPE
@@ -34,19 +37,11 @@ from score_images import record
 from signing_samples import key_pair
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A layout with the signed image `churn`, and `bare` to which nothing is attached."""
-    folder = tmp_path_factory.mktemp("evidence")
-    destination = LayoutDestination(folder / "images", TagScheme(named=True))
-    for name in ("bare", "churn"):
-        image = small_image(folder / name, seed=name)
-        destination.write(name, image, SilentProgress())
-        destination.set_name(name, image, record(base_layers=1))
+def contents_of(image: Image, *names: str) -> Contents:
     packages = tuple(
-        Package(manager="pip", name=name, version="1.0", purl=pip_purl(name, "1.0")) for name in ("toy", "sound")
+        Package(manager="pip", name=name, version="1.0", purl=pip_purl(name, "1.0")) for name in names
     )
-    contents = Contents(
+    return Contents(
         model_name="m",
         model_version="1",
         model_uri="models:/m/1",
@@ -54,17 +49,34 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image=image.digest,
         packages=packages,
     )
+
+
+def evidence_of(image: Image) -> Evidence:
+    contents = contents_of(image, "toy", "sound")
+    bills = ((CYCLONEDX_TYPE, cyclonedx(contents, "1.0")), (SPDX_TYPE, spdx(contents, "1.0")))
+    named = [(kind, Digest.of(data)) for kind, data in bills]
+    made = provenance(record(base_layers=1), image.digest, "churn", ModelOrigin(), "1.0", bills=named)
     report = Statement(
         subject_name="churn", subject=image.digest, predicate_type=PREDICATE_TYPE, predicate={"result": "PASSED"}
     )
-    private, _ = key_pair(folder)
-    evidence = Evidence(
-        image=image.descriptor,
-        reference="churn",
-        bills=((CYCLONEDX_TYPE, cyclonedx(contents, "1.0")), (SPDX_TYPE, spdx(contents, "1.0"))),
-        statements=(provenance(record(base_layers=1), image.digest, "churn", ModelOrigin(), "1.0"), report),
-    )
-    attestation.attach(evidence, destination.beside("churn"), signing_key(str(private)))
+    return Evidence(image=image.descriptor, reference="churn", bills=bills, statements=(made, report))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A layout with the signed images `churn` and `swapped`, whose bill is forged, and `bare` without evidence."""
+    folder = tmp_path_factory.mktemp("evidence")
+    destination = LayoutDestination(folder / "images", TagScheme(named=True))
+    key = signing_key(str(key_pair(folder)[0]))
+    for name in ("bare", "churn", "swapped"):
+        image = small_image(folder / name, seed=name)
+        destination.write(name, image, SilentProgress())
+        destination.set_name(name, image, record(base_layers=1))
+        made = evidence_of(image)
+        if name == "swapped":
+            made = replace(made, bills=((CYCLONEDX_TYPE, cyclonedx(contents_of(image, "sound"), "1.0")),))
+        if name != "bare":
+            attestation.attach(made, destination.beside(name), key)
     advisory = {
         "id": "GHSA-toy",
         "aliases": ["CVE-1"],
@@ -127,6 +139,21 @@ def test_the_threshold_decides_the_exit_code(place: Path, threshold: str, code: 
     data = json.loads(done.stdout)
     assert [each["advisory"] for each in data["vulnerabilities"]] == ["GHSA-toy"]
     assert ("error" in data) is (code == 6)
+
+
+def test_a_bill_that_somebody_has_swapped_is_not_believed(place: Path, tmp_path: Path) -> None:
+    advisories, key = ("--advisories", place / "advisories.json"), ("--key", place / "ecdsa.pub")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('vulnerabilities = "high"\n')
+    for command in (
+        ("scan", "swapped", *advisories),
+        ("trust", "swapped", "--policy", policy, *advisories),
+        ("inspect", "swapped", "--sbom"),
+    ):
+        done = run(place, *command, *key)
+        assert done.returncode == 3
+        assert "no bill of materials that a provenance names which the key has signed" in done.stderr
+    assert run(place, "scan", "churn", *advisories, *key).returncode == 0
 
 
 def test_what_is_not_deployed_or_no_advisory_is_an_error(place: Path) -> None:

@@ -25,6 +25,7 @@ from mlflow_dbimage.evidence.statement import PREDICATE_ANNOTATION, Statement
 from mlflow_dbimage.evidence.tagged_manifest import entries_of
 from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.artifact import Artifact
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry
@@ -70,11 +71,18 @@ def deployed(destination: Destination, name: str, folder: Path, seed: str = "a")
 
 
 def evidence(image: Image) -> Evidence:
-    made = provenance(record(base_layers=1), image.digest, "churn", ModelOrigin(run_id="9"), "1.0")
     report = Statement(
         subject_name="churn", subject=image.digest, predicate_type=PREDICATE_TYPE, predicate={"result": "PASSED"}
     )
     bills = ((CYCLONEDX_TYPE, b'{"bomFormat":"CycloneDX"}'), (SPDX_TYPE, b'{"spdxVersion":"SPDX-2.3"}'))
+    made = provenance(
+        record(base_layers=1),
+        image.digest,
+        "churn",
+        ModelOrigin(run_id="9"),
+        "1.0",
+        bills=[(kind, Digest.of(data)) for kind, data in bills],
+    )
     return Evidence(image=image.descriptor, reference="h.io/churn", bills=bills, statements=(made, report))
 
 
@@ -108,6 +116,25 @@ def test_signed_evidence_holds_for_its_key_alone(
         assert attestation.read_statement(store, image.digest, "report", key) == made.statements[1]
     with pytest.raises(InputError, match="signed by the key"):
         attestation.read_statement(store, image.digest, "report", wrong)
+
+
+def test_with_a_key_a_bill_counts_that_the_signed_provenance_names(
+    destination: Destination, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    image, store = deployed(destination, "churn", tmp_path)
+    made, right = evidence(image), verifying_key(keys[1])
+    forged = replace(made, bills=tuple((kind, b"forged") for kind, _ in made.bills))
+    attestation.attach(forged, store, signing_key(str(keys[0])))
+    for kind, _ in made.bills:
+        assert attestation.bill(store, image.digest, kind) == b"forged"
+        with pytest.raises(InputError, match="no bill of materials that a provenance names") as caught:
+            attestation.bill(store, image.digest, kind, right)
+        assert caught.value.code == "no-evidence"
+    attestation.attach(made, store, None)
+    for kind, bill in made.bills:
+        assert attestation.bill(store, image.digest, kind, right) == bill
+    with pytest.raises(InputError):
+        attestation.bill(store, image.digest, CYCLONEDX_TYPE, verifying_key(key_pair(tmp_path / "other")[1]))
 
 
 def test_a_statement_about_another_image_does_not_count(

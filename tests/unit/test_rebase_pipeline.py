@@ -42,6 +42,7 @@ from mlflow_dbimage.settings_sources import Surroundings, load
 from mlflow_dbimage.verification import judge
 from oci_samples import LINUX, image_of, plain_layer
 from proof_tools import proof_tools
+from signing_samples import key_pair
 from unit.test_base_record import RECORD as GOLDEN
 from unit.test_build_receipt import RECORD
 
@@ -378,6 +379,26 @@ def test_in_a_registry_no_layer_is_fetched_and_only_the_config_is_sent(workshop:
         assert [method for method, _ in asked].count("PATCH") == len(sent)
         assert receipt.sent == "1 blobs sent, 4 mounted, 0 were there"
         assert receipt.digest == str(workshop.image("b")[0].digest)
+
+
+def test_a_bill_that_the_key_has_not_signed_is_not_signed_anew(
+    workshop: Workshop, layout: LayoutDestination, tmp_path: Path
+) -> None:
+    key = signing_key(str(key_pair(tmp_path)[0]))
+    image, record = workshop.image("a")
+    package = Package(manager="pip", name="six", version="1.0", purl="pkg:pypi/six@1.0")
+    held = ProvenImage(
+        image=image, record=record, report=judge("none"), packages=lambda: (package,), origin=ModelOrigin
+    )
+    place = Place(name="churn", store=layout.beside("churn"))
+    image_evidence.attach(held, place, "cyclonedx", None, QUIET)
+    workshop.signer = lambda: key
+    receipt = workshop.rebase(layout, "b", new_name="unsigned")
+    unsigned = "no bill of materials is attached: the image had none that the key has signed on its old base"
+    assert receipt.notes[1:] == (unsigned,)
+    image_evidence.attach(held, place, "cyclonedx", key, QUIET)
+    moved = Digest.parse(workshop.rebase(layout, "b", new_name="signed").digest)
+    assert read_packages(attestation.bill(layout.beside("signed"), moved, key=key)) == (package,)
 
 
 def test_a_key_that_cannot_be_opened_costs_nothing(workshop: Workshop, layout: LayoutDestination) -> None:
