@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlflow_dbimage import cosign_tags, provenance, verification
-from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.evidence import bill_of_materials, envelope, statement
 from mlflow_dbimage.evidence.envelope import Envelope
 from mlflow_dbimage.evidence.signing_key import KeyPair, VerifyingKey
@@ -21,6 +21,7 @@ from mlflow_dbimage.oci.artifact import Artifact, Referrer
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
+from mlflow_dbimage.oci.registry_errors import RefusedError
 
 Kind = Literal["sbom", "provenance", "report"]
 
@@ -74,8 +75,8 @@ def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | Non
     """
     try:
         attach(evidence, store, key)
-    except ServiceError as error:
-        if key is not None or error.code != "registry-failed":
+    except RefusedError as error:
+        if key is not None:
             raise
         return (f"nothing is attached to the image: {error.message}",)
     return ()

@@ -15,6 +15,7 @@ _USER = re.compile(r"//[^/@\s]*@")
 _LONGEST = 300
 _SHORTEST_SECRET = 4
 _SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501
 _SHOWN_ERRORS = 3
 
 
@@ -29,6 +30,10 @@ class PassingError(ServiceError):
     def __init__(self, error: ServiceError, pause: float | None = None) -> None:
         super().__init__(error.code, error.message, hint=error.hint)
         self.pause = pause
+
+
+class RefusedError(ServiceError):
+    """An answer that will be the same another time: the registry does not take what it was sent."""
 
 
 class RegistryErrors:
@@ -93,7 +98,8 @@ class RegistryErrors:
             hint = "this registry wants a repository to be made before it is pushed to"
         elif status >= _SERVER_ERROR:
             hint = "try again; if it lasts, ask those who run the registry what its log says"
-        return ServiceError(
+        kind = RefusedError if status < _SERVER_ERROR or status == _NOT_IMPLEMENTED else ServiceError
+        return kind(
             "registry-failed",
             f"the registry `{self._host}` answered {status} to {self.clean(what)}{words}",
             hint=hint,
