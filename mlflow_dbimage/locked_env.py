@@ -16,7 +16,7 @@ from typing import Any
 from mlflow_dbimage.build_cache import BuildCache, scratch_directory
 from mlflow_dbimage.environment_spec import EnvironmentSpec
 from mlflow_dbimage.errors import MatchError
-from mlflow_dbimage.locking import local_versions, lock_files, lock_inputs, package_owners, pip_part
+from mlflow_dbimage.locking import field_checks, local_versions, lock_files, lock_inputs, package_owners, pip_part
 from mlflow_dbimage.locking.environment_solver import (
     CONDA_PLATFORMS,
     DEFAULT_CHANNELS,
@@ -136,23 +136,26 @@ class LockedEnv:
         """Read what `to_record` gave.
 
         Raises:
-            ValueError: The record has another version or form.
+            ValueError: The record has another version or form, or a field that names no package.
         """
         try:
             if data["version"] != _RECORD_VERSION:
                 raise ValueError(f"a lock record of version {data['version']}")
-            return cls(
+            locked = cls(
                 platform=Platform.parse(data["platform"]),
-                python=data["python"],
+                python=field_checks.checked_python(data["python"]),
                 conda=tuple(lock_files.read_conda(each) for each in data["conda"]),
                 wheels=tuple(lock_files.read_wheel(each) for each in data["wheels"]),
                 decisions=tuple(lock_files.read_decision(each) for each in data["decisions"]),
-                notes=tuple(data["notes"]),
+                notes=field_checks.checked_lines(data["notes"]),
                 as_of=None if data["as_of"] is None else datetime.fromisoformat(data["as_of"]),
                 cluster=lock_files.read_cluster(data["cluster"]) if data.get("cluster") else None,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a lock record: {error}") from None
+        field_checks.checked_once(package.name for package in locked.conda)
+        field_checks.checked_once(wheel.name for wheel in locked.wheels)
+        return locked
 
 
 def lock_once(

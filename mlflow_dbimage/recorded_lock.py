@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from mlflow_dbimage.build_cache import scratch_directory
 from mlflow_dbimage.errors import InputError, MatchError
 from mlflow_dbimage.locked_env import LockedEnv
-from mlflow_dbimage.locking import package_owners, path_owners, pip_part, wheel_places
+from mlflow_dbimage.locking import field_checks, package_owners, path_owners, pip_part, wheel_places
 from mlflow_dbimage.locking.environment_solver import (
     CONDA_PLATFORMS,
     CondaRequest,
@@ -39,7 +39,7 @@ CONDA_FILE, PIP_FILE = "conda-explicit.txt", "pylock.toml"
 
 _LINE = re.compile(r"(?P<url>\S+/(?P<subdir>[^/\s]+)/(?P<file>[^/\s#]+))#sha256:(?P<sha256>[0-9a-f]{64})")
 _ARCHIVE = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.(?:conda|tar\.bz2)")
-_CHANNEL = re.compile(r"https://conda\.anaconda\.org/([^/]+)")
+_CHANNEL = re.compile(r"https://conda\.anaconda\.org/([A-Za-z0-9_-][A-Za-z0-9_.-]*)")
 _DEFAULTS = "https://repo.anaconda.com/pkgs/"
 
 
@@ -85,21 +85,22 @@ def read_conda(text: str) -> tuple[ListedConda, ...]:
     """Read conda's explicit list.
 
     Raises:
-        ValueError: A line is no URL of a package with its sha256.
+        ValueError: A line is no URL of a package with its sha256, or a package is there twice.
     """
     lines = (line.strip() for line in text.splitlines())
-    return tuple(_listed(line) for line in lines if line and not line.startswith(("#", "@")))
+    listed = tuple(_listed(line) for line in lines if line and not line.startswith(("#", "@")))
+    field_checks.checked_once(each.name for each in listed)
+    return listed
 
 
 def read_wheels(text: str) -> tuple[LockedWheel, ...]:
     """Read the wheels of a `pylock.toml`; where they can be had is not in it.
 
     Raises:
-        ValueError: It is not as an image of ours has it.
+        ValueError: It is not as an image of ours has it, or a field names no wheel.
     """
     try:
-        packages = tomllib.loads(text).get("packages", ())
-        return tuple(
+        wheels = tuple(
             LockedWheel(
                 name=package["name"],
                 version=package["version"],
@@ -107,11 +108,13 @@ def read_wheels(text: str) -> tuple[LockedWheel, ...]:
                 sha256=wheel["hashes"]["sha256"],
                 size=wheel.get("size"),
             )
-            for package in packages
+            for package in tomllib.loads(text).get("packages", ())
             for wheel in package["wheels"]
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a lock of ours: {type(error).__name__}: {error}") from None
+    field_checks.checked_once(field_checks.checked_wheel(wheel).name for wheel in wheels)
+    return wheels
 
 
 def read(wish: LockWish, solver: Solver, progress: Progress) -> LockedEnv:
@@ -128,7 +131,7 @@ def read(wish: LockWish, solver: Solver, progress: Progress) -> LockedEnv:
         step.note(f"{len(conda)} conda packages, {len(wheels)} wheels")
     locked = LockedEnv(
         platform=wish.platform,
-        python=next((each.version for each in conda if each.name == "python"), ""),
+        python=next(each.version for each in conda if each.name == "python"),
         conda=conda,
         wheels=_brought(wheels, wish, solver, progress),
     )
@@ -147,8 +150,10 @@ def _listed(line: str) -> ListedConda:
     found = _LINE.fullmatch(line)
     archive = _ARCHIVE.fullmatch(unquote(found["file"])) if found else None
     if found is None or archive is None:
-        raise ValueError(f"`{line}` is no package with its sha256")
-    return ListedConda(name=archive["name"], version=archive["version"], url=found["url"], sha256=found["sha256"])
+        raise ValueError(f"{line!r:.200} is no package with its sha256")
+    field_checks.checked_archive(archive["name"], archive["version"], found["sha256"], archive[0])
+    url = field_checks.checked_url(found["url"])
+    return ListedConda(name=archive["name"], version=archive["version"], url=url, sha256=found["sha256"])
 
 
 def _parsed(files: Mapping[str, bytes]) -> tuple[tuple[ListedConda, ...], tuple[LockedWheel, ...]]:
@@ -156,7 +161,10 @@ def _parsed(files: Mapping[str, bytes]) -> tuple[tuple[ListedConda, ...], tuple[
     if lacking:
         raise InputError("cannot-reproduce", f"the image lacks its lock files: {', '.join(lacking)}")
     try:
-        return read_conda(files[CONDA_FILE].decode()), read_wheels(files[PIP_FILE].decode())
+        conda, wheels = read_conda(files[CONDA_FILE].decode()), read_wheels(files[PIP_FILE].decode())
+        if not any(each.name == "python" for each in conda):
+            raise ValueError(f"`{CONDA_FILE}` has no Python")
+        return conda, wheels
     except ValueError as error:
         raise InputError("cannot-reproduce", f"a lock file in the image cannot be read: {error}") from error
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import rattler
+from rattler.exceptions import InvalidMatchSpecError
 
 from mlflow_dbimage.backends.conda_records import Channel, package_of, record_of
 from mlflow_dbimage.locking.environment_solver import CondaRequest
@@ -48,7 +49,10 @@ def _contradictions(
             name = text.split()[0]
             if name not in changed:
                 continue
-            spec = rattler.MatchSpec(text)
+            try:
+                spec = rattler.MatchSpec(text)
+            except InvalidMatchSpecError:
+                continue
             fitted = spec.matches(record_of(before[name]))
             if fitted and not spec.matches(record_of(changed[name])):
                 yield (

@@ -9,7 +9,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import rattler
+from rattler.exceptions import InvalidChannelError
 
+from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locking.lock_inputs import without_credentials
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 
@@ -37,7 +39,11 @@ class Channel:
 
 
 def channels_of(names: Sequence[str], channel_map: Mapping[str, str]) -> list[Channel]:
-    """Return the channels of some names, in their order; `nodefaults` is none."""
+    """Return the channels of some names, in their order; `nodefaults` is none.
+
+    Raises:
+        InputError: `model-environment-invalid`, one is no name or URL of a channel.
+    """
     channels: list[Channel] = []
     for name in names:
         if name == "nodefaults":
@@ -112,4 +118,8 @@ def _words(value: Any) -> list[str]:
 
 
 def _base_url(name: str) -> str:
-    return str(rattler.Channel(name).base_url)
+    try:
+        return str(rattler.Channel(name).base_url)
+    except InvalidChannelError:
+        bare = without_credentials(name)
+        raise InputError("model-environment-invalid", f"`{bare}` is no name or URL of a conda channel") from None

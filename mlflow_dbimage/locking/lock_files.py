@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
+from mlflow_dbimage.locking.field_checks import checked_conda, checked_decision, checked_lines, checked_wheel
 from mlflow_dbimage.locking.locked_packages import ClusterPart, CondaPackage, Decision, LockedWheel, WheelSource
 
 _Value = TypeVar("_Value", CondaPackage, Decision, LockedWheel, WheelSource)
@@ -92,33 +93,35 @@ def read_conda(data: Mapping[str, Any]) -> CondaPackage:
     """Read what `conda_record` gave.
 
     Raises:
-        ValueError: A field is missing or unknown.
+        ValueError: A field is missing or unknown, or has another form than ours.
     """
-    return _made(CondaPackage, data)
+    return checked_conda(_made(CondaPackage, data))
 
 
 def read_wheel(data: Mapping[str, Any]) -> LockedWheel:
     """Read what `wheel_record` gave.
 
     Raises:
-        ValueError: A field is missing or unknown.
+        ValueError: A field is missing or unknown, or has another form than ours.
     """
+    if not isinstance(data, Mapping) or not isinstance(data.get("omitted", ()), (list, tuple)):
+        raise ValueError("not the record of a LockedWheel")
     source = data.get("built_from")
     fields = {
         **data,
         "omitted": tuple(data.get("omitted", ())),
         "built_from": None if source is None else _made(WheelSource, source),
     }
-    return _made(LockedWheel, fields)
+    return checked_wheel(_made(LockedWheel, fields))
 
 
 def read_decision(data: Mapping[str, Any]) -> Decision:
     """Read the JSON form of a decision.
 
     Raises:
-        ValueError: A field is missing or unknown.
+        ValueError: A field is missing or unknown, or is no line of text.
     """
-    return _made(Decision, data)
+    return checked_decision(_made(Decision, data))
 
 
 def read_cluster(data: Mapping[str, Any]) -> ClusterPart:
@@ -126,11 +129,13 @@ def read_cluster(data: Mapping[str, Any]) -> ClusterPart:
 
     Raises:
         KeyError: A field is missing.
-        ValueError: A package of the builder has an unknown field.
+        ValueError: A package of the builder has an unknown field, or a field has another form than ours.
     """
+    kept = dict(data["kept"])
+    checked_lines((*kept, *kept.values()))
     return ClusterPart(
-        kept=dict(data["kept"]),
-        superseded=tuple(data["superseded"]),
+        kept=kept,
+        superseded=checked_lines(data["superseded"]),
         builder=tuple(read_conda(each) for each in data["builder"]),
     )
 

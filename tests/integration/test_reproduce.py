@@ -167,6 +167,26 @@ def test_a_wheel_that_the_index_swapped_is_named(bench: Bench, place: Path) -> N
     assert "golden base" not in message + hint
 
 
+def test_a_lock_that_names_other_files_deletes_none(bench: Bench, place: Path) -> None:
+    victim = place / "model" / "model.whl-dir" / "own-1.0-py3-none-any.whl"
+    before = victim.read_bytes()
+
+    def at_the_victim(member: tarfile.TarInfo, data: bytes) -> bytes:
+        if not member.name.endswith("lock/pylock.toml"):
+            return data
+        told = Digest.of(before).hex.encode()
+        assert told in data
+        return data.replace(told, str(victim.parent).encode())
+
+    where = tampered(bench, place, "hostile", "environment", at_the_victim)
+    done = bench.run("reproduce", where, "--json", DBIMAGE_CACHE_DIR=str(place / "another"))
+    assert victim.is_file()
+    assert victim.read_bytes() == before
+    exit_code, code, message, _ = error_of(done)
+    assert (exit_code, code) == (3, "cannot-reproduce")
+    assert "is no sha256" in message
+
+
 def test_what_cannot_be_built_again_is_told(bench: Bench, place: Path) -> None:
     def told(name: str, **variables: str) -> tuple[int, str, str]:
         done = bench.run("reproduce", name, "--json", DBIMAGE_CACHE_DIR=str(place / "another"), **variables)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
+import tomli_w
+from test_locking_field_checks import WHEEL_ATTACKS
 
 from mlflow_dbimage.locking import lock_files
 from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel
@@ -78,3 +82,45 @@ def test_wheels_come_back_without_a_place() -> None:
 def test_another_lock_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         read_wheels(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"ftp://x.example/linux-64/zlib-1.3-h0_1.conda#sha256:{HASH}",
+        f"https://x.example/linux-64/..-1.3-h0_1.conda#sha256:{HASH}",
+        f"https://x.example/linux-64/%2e%2e%2fzlib-1.3-h0_1.conda#sha256:{HASH}",
+        f"https://x.example/linux-64/zlib-1..3-h0_1.conda#sha256:{HASH}",
+        f"https://x.example/a[b]/linux-64/zlib-1.3-h0_1.conda#sha256:{HASH}",
+        f"https://x.example/linux-64/python-x-h0_1.conda#sha256:{HASH}",
+        "\n".join([f"https://x.example/linux-64/zlib-1.3-h0_1.conda#sha256:{HASH}"] * 2),
+    ],
+)
+def test_a_line_that_names_another_file_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        read_conda(f"@EXPLICIT\n{line}\n")
+
+
+IN_LOCK_FILES = ("name", "version", "file_name", "sha256", "size")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, value in WHEEL_ATTACKS if field in IN_LOCK_FILES and value is not None],
+)
+def test_a_wheel_that_names_another_file_is_refused_in_a_lock_file_too(field: str, value: object) -> None:
+    fields = {
+        "name": "six",
+        "version": "1.16.0",
+        "file_name": "six-1.16.0-py3-none-any.whl",
+        "sha256": HASH,
+        "size": 3,
+    }
+
+    def text(of: Mapping[str, object]) -> str:
+        wheel = {"name": of["file_name"], "hashes": {"sha256": of["sha256"]}, "size": of["size"]}
+        return tomli_w.dumps({"packages": [{"name": of["name"], "version": of["version"], "wheels": [wheel]}]})
+
+    assert read_wheels(text(fields))
+    with pytest.raises(ValueError):
+        read_wheels(text({**fields, field: value}))
