@@ -6,7 +6,7 @@ The base carries it as a layer of its own (kind `inventory`), so that it is read
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,15 +17,17 @@ from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer, canonical_json
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
 from mlflow_dbimage.oci.verified import DigestingStream
-from mlflow_dbimage.packed_env import PackedEnv
+from mlflow_dbimage.packed_env import PackedEnv, is_prefix
 
 INVENTORY_PATH = "opt/dbimage/base/environment.json"
 
 #: Of the file's form.
 _VERSION = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 # The list of a 10 GB environment has about 40 MB.
 _LARGEST = 512 << 20
@@ -61,6 +63,31 @@ class BaseEnvironment:
             "files": {path: list(state) for path, state in sorted(self.files.items())},
         }
         return file_entry(INVENTORY_PATH, canonical_json(data), 0o644)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> BaseEnvironment:
+        """Read the file of an inventory layer; where its packages were found is not believed.
+
+        Raises:
+            ValueError: It has another form, or a field that we would not write.
+        """
+        content = read_json(data)
+        try:
+            if content["version"] != _VERSION:
+                raise ValueError(f"it has the form {content['version']!r:.20}, and {_VERSION} is known")
+            prefix, bytecode = content["prefix"], content["bytecode"]
+            if not is_prefix(prefix):
+                raise ValueError(f"no environment can be at {prefix!r:.100}")
+            if bytecode not in ("all", "none"):
+                raise ValueError(f"{bytecode!r:.20} is no kind of byte code")
+            return cls(
+                prefix=prefix,
+                locked=LockedEnv.from_record(content["lock"]).without_places(),
+                bytecode=bytecode,
+                files={path: _state_of(path, state, prefix) for path, state in content["files"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no inventory: {type(error).__name__}: {error}") from None
 
 
 def file_states(env: PackedEnv) -> dict[str, FileState]:
@@ -104,8 +131,8 @@ def read(image: Image) -> BaseEnvironment | None:
         return None
     layer = _inventory_layer(image, record)
     try:
-        return _parsed(_file_of(layer))
-    except (KeyError, TypeError, ValueError) as error:
+        return BaseEnvironment.from_bytes(_file_of(layer))
+    except ValueError as error:
         raise InputError(
             "base-invalid",
             f"the inventory of the golden base `{record.title}` cannot be read: {error}",
@@ -172,24 +199,17 @@ def _file_of(layer: Layer) -> bytes:
     return data
 
 
-def _parsed(data: bytes) -> BaseEnvironment:
-    content: dict[str, Any] = json.loads(data)
-    if content["version"] != _VERSION:
-        raise ValueError(f"it has the form {content['version']}, and {_VERSION} is known")
-    return BaseEnvironment(
-        prefix=content["prefix"],
-        locked=LockedEnv.from_record(content["lock"]),
-        bytecode=content["bytecode"],
-        files={path: _state_of(path, state, content["prefix"]) for path, state in content["files"].items()},
-    )
-
-
-def _state_of(path: str, state: list[Any], prefix: str) -> FileState:
+def _state_of(path: str, state: Any, prefix: str) -> FileState:
     kind, mode, value = state
-    if kind not in ("file", "link") or not isinstance(mode, int) or not isinstance(value, str):
+    is_known = {"file": _is_sha256(value), "link": isinstance(value, str) and value != ""}.get(kind, False)
+    if not is_known or type(mode) is not int or not 0 <= mode <= 0o7777:
         raise ValueError(f"`{path}` has no state")
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"`{path}` leaves the root")
+    if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
+        raise ValueError(f"`{path}` leaves the root, or is not written plainly")
     if not f"/{path}".startswith(f"{prefix}/"):
         raise ValueError(f"`{path}` is not of the environment at `{prefix}`")  # or an image on top would hide it
     return (kind, mode, value)
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mlflow_dbimage.errors import InputError, UsageError
 from mlflow_dbimage.package_list import PackageList
-from mlflow_dbimage.packed_env import IMAGE_PREFIX
+from mlflow_dbimage.packed_env import IMAGE_PREFIX, LONGEST_PREFIX, is_prefix
 from mlflow_dbimage.runtimes import Runtime
 
 _CONDA_ROOT = "/databricks/conda/envs/"
@@ -29,9 +29,6 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Folders of which a base image tells owner and mode, so that layers of ours leave them as they are.
 _ALLOWED = ("/opt/", "/databricks/")
 _TAKEN = ("/opt/dbimage", "/databricks/python3")
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}")
-#: conda-pack replaces the prefix that packages were made with, which is as long as this.
-_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +114,8 @@ def _prefix(wanted: PackageList, runtime: Runtime | None, given: str | None) -> 
 
 
 def _problem(prefix: str) -> str | None:
-    if _PREFIX.fullmatch(prefix) is None or len(prefix) > _LONGEST:
-        return f"it is no absolute path of letters, digits, `.`, `_` and `-`, {_LONGEST} characters at most"
+    if not is_prefix(prefix):
+        return f"it is no absolute path of letters, digits, `.`, `_` and `-`, {LONGEST_PREFIX} characters at most"
     if prefix == IMAGE_PREFIX:
         return None
     if any(prefix == taken or prefix.startswith(f"{taken}/") for taken in _TAKEN):

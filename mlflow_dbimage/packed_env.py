@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ from mlflow_dbimage.oci.tar import TarEntry, file_entry
 
 #: Where an environment is in the image unless it is the root environment of conda: the prefix its files name.
 IMAGE_PREFIX = "/opt/dbimage/env"
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}")
+#: conda-pack replaces the prefix that packages were made with, which is as long as this.
+LONGEST_PREFIX = 200
 
 # What of a conda-meta record is the same wherever and whenever the package is installed. Left out: cache and
 # link paths, times of installation, requested specs, URLs of mirrors.
@@ -117,6 +122,11 @@ class BytecodeCompiler(Protocol):
         Returns where the byte code is, by its path relative to `prefix`. A source that does not compile is left
         out.
         """
+
+
+def is_prefix(text: object) -> bool:
+    """Whether an environment can be at a path in the image, by its form."""
+    return isinstance(text, str) and len(text) <= LONGEST_PREFIX and _PREFIX.fullmatch(text) is not None
 
 
 def pack(prefix: Path, packer: Packer, image_prefix: str, *, channel_urls: Mapping[str, str]) -> PackedEnv:

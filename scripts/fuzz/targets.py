@@ -7,18 +7,23 @@ import json
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow_dbimage import recorded_lock
+from mlflow_dbimage.backends.conda_records import channels_of, record_of
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.wheel_files import read_contents
+from mlflow_dbimage.backends.wheels import WheelStore
+from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.environment_files import read_file
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.evidence.envelope import Envelope
 from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.image_location import parse_base, parse_target
+from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.model_reference import parse as parse_reference
 from mlflow_dbimage.model_spec import read as read_model
 from mlflow_dbimage.oci.artifact import contents_of, read_referrers
@@ -153,6 +158,28 @@ def _model(data: bytes) -> object:
         return read_model(parse_reference(folder), Path(folder))
 
 
+def _lock_files(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    with suppress(ValueError):
+        channels_of([each.channel for each in recorded_lock.read_conda(text)], {})
+    with suppress(ValueError):
+        _keep_inside(recorded_lock.read_wheels(text))
+
+
+def _base_environment(data: bytes) -> None:
+    locked = BaseEnvironment.from_bytes(data).locked
+    _keep_inside(locked.wheels)
+    for package in locked.conda:
+        record_of(package)
+
+
+def _keep_inside(wheels: Iterable[LockedWheel]) -> None:
+    root = Path("/store")
+    for wheel in wheels:
+        path = WheelStore(root).path(wheel).resolve()
+        assert path == root / wheel.sha256 / wheel.file_name, "it names another file"
+
+
 def _locations(data: bytes) -> None:
     text = data.decode(errors="replace")
     for parse in (parse_target, parse_base):
@@ -205,6 +232,62 @@ name = "six"
 version = "1.16.0"
 wheels = [{ url = "https://x.example/six-1.16.0-py2.py3-none-any.whl", hashes = { sha256 = "00" } }]
 """
+_LOCKED_WHEELS = b"""\
+[[packages]]
+name = "six"
+version = "1.16.0"
+wheels = [{ name = "six-1.16.0-py2.py3-none-any.whl", size = 3, hashes = { sha256 = "%s" } }]
+""" % (b"0" * 64)
+_LOCKED_CONDA = (
+    b"# platform: linux-64\n@EXPLICIT\nhttps://conda.anaconda.org/conda-forge/linux-64/python-3.11.7-h1_0.conda#sha256:%s\n"
+    % (b"0" * 64)
+)
+_INVENTORY = json.dumps(
+    {
+        "version": 1,
+        "prefix": "/opt/dbimage/env",
+        "bytecode": "all",
+        "files": {"opt/dbimage/env/bin/python": ["link", 511, "python3"]},
+        "lock": {
+            "version": 1,
+            "platform": "linux/amd64",
+            "python": "3.11.7",
+            "conda": [
+                {
+                    "name": "python",
+                    "version": "3.11.7",
+                    "build": "h1_0",
+                    "build_number": 0,
+                    "subdir": "linux-64",
+                    "file_name": "python-3.11.7-h1_0.conda",
+                    "sha256": "0" * 64,
+                    "size": 1,
+                    "channel": "conda-forge",
+                    "canonical_url": "https://conda.anaconda.org/conda-forge/linux-64/python-3.11.7-h1_0.conda",
+                    "url": "https://conda.anaconda.org/conda-forge/linux-64/python-3.11.7-h1_0.conda",
+                    "metadata": {"depends": ["zlib"], "md5": "0" * 32, "timestamp": 1, "noarch": "generic"},
+                }
+            ],
+            "wheels": [
+                {
+                    "name": "six",
+                    "version": "1.16.0",
+                    "file_name": "six-1.16.0-py2.py3-none-any.whl",
+                    "sha256": "0" * 64,
+                    "size": 3,
+                    "url": None,
+                    "path": None,
+                    "built_from": {"kind": "git", "location": "https://x.example/six.git", "commit": "0" * 40},
+                    "omitted": ["bin/six"],
+                }
+            ],
+            "decisions": [{"distribution": "six", "owner": "pip", "reason": "x"}],
+            "notes": ["x"],
+            "as_of": "2026-06-01T00:00:00+00:00",
+            "cluster": None,
+        },
+    }
+).encode()
 _REQUIREMENTS = b"six==1.16.0 ; python_version > '3.7'\n-r other.txt\n--index-url https://u:p@x.example/simple\nx @ file:///x.whl\n"
 _LAYER = _tar(
     ("opt", tarfile.DIRTYPE, "", b""),
@@ -247,6 +330,8 @@ TARGETS: Mapping[str, Target] = {
         read=lambda data: _written(data, "requirements.txt", read_file), seeds=(_REQUIREMENTS,)
     ),
     "pylock.toml": Target(read=lambda data: _written(data, "pylock.toml", read_file), seeds=(_PYLOCK,)),
+    "lock-files": Target(read=_lock_files, seeds=(_LOCKED_WHEELS, _LOCKED_CONDA)),
+    "base-environment": Target(read=_base_environment, seeds=(_INVENTORY,)),
     "MLmodel": Target(read=_model, seeds=(_MLMODEL,)),
     "location": Target(
         read=_locations,

@@ -15,6 +15,7 @@ from mlflow_dbimage.base_environment import INVENTORY_PATH, BaseEnvironment, fil
 from mlflow_dbimage.build_receipt import LayerRecord
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.lock_files import wheel_record
 from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel, WheelSource
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
@@ -102,7 +103,7 @@ def found_on(mirror: str) -> BaseEnvironment:
     wheel = LockedWheel(name="small", version="1", file_name="small-1-py3-none-any.whl", sha256="2" * 64, size=2)
     source = WheelSource(kind="sdist", location=f"{mirror}/built-1.tar.gz", sha256="3" * 64)
     wheels = (
-        replace(wheel, name="built", built_from=source),
+        replace(wheel, name="built", file_name="built-1-py3-none-any.whl", built_from=source),
         replace(wheel, url=f"{mirror}/small-1-py3-none-any.whl"),
     )
     return replace(BASE, locked=replace(BASE.locked, conda=(python,), wheels=wheels))
@@ -140,19 +141,38 @@ def damaged(**changes: object) -> TarEntry:
     return file_entry(INVENTORY_PATH, json.dumps(data).encode(), 0o644)
 
 
+HASH = "1" * 64
+HOSTILE = wheel_record(
+    LockedWheel(name="six", version="1", file_name="victim-1-py3-none-any.whl", sha256="../..", size=1)
+)
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
         (damaged(version=9), "form 9"),
         (damaged(lock={}), "lock record"),
-        (damaged(files={"/etc/passwd": ["file", 420, ""]}), "leaves the root"),
-        (damaged(files={"a/../b": ["file", 420, ""]}), "leaves the root"),
-        (damaged(files={"a": ["device", 420, ""]}), "has no state"),
-        (damaged(files={"etc/passwd": ["file", 420, ""]}), "is not of the environment"),
+        (damaged(files={"/etc/passwd": ["file", 420, HASH]}), "leaves the root"),
+        (damaged(files={"a/../b": ["file", 420, HASH]}), "leaves the root"),
+        (damaged(files={"a": ["device", 420, HASH]}), "has no state"),
+        (damaged(files={"etc/passwd": ["file", 420, HASH]}), "is not of the environment"),
+        (damaged(files={"opt/dbimage/env/./a": ["file", 420, HASH]}), "not written plainly"),
+        (damaged(files={"opt/dbimage/env/a": ["file", 420, "../../victim"]}), "has no state"),
+        (damaged(files={"opt/dbimage/env/a": ["file", 0o10000, HASH]}), "has no state"),
+        (damaged(files={"opt/dbimage/env/a": ["file", True, HASH]}), "has no state"),
+        (damaged(files={"opt/dbimage/env/a": ["link", 420, ""]}), "has no state"),
+        (damaged(files={"opt/dbimage/env/a": 7}), "no inventory"),
+        (damaged(files=[]), "no inventory"),
+        (damaged(prefix="opt/env"), "no environment can be at 'opt/env'"),
+        (damaged(prefix="/opt/../env"), "no environment can be at"),
+        (damaged(prefix=["/opt/env"]), "no environment can be at"),
+        (damaged(bytecode="some"), "no kind of byte code"),
+        (damaged(lock={**BASE.locked.to_record(), "platform": 7}), "lock record"),
+        (damaged(lock={**BASE.locked.to_record(), "wheels": [HOSTILE]}), "is no sha256"),
+        (file_entry(INVENTORY_PATH, b"[" * 100_000, 0o644), "nested too deeply"),
         (file_entry(INVENTORY_PATH, b"{", 0o644), "cannot be read"),
         (file_entry("elsewhere", b"{}", 0o644), "cannot be read"),
     ],
-    ids=["form", "lock", "absolute", "upwards", "kind", "outside", "json", "missing"],
 )
 def test_a_damaged_inventory_is_told_of(tmp_path: Path, entry: TarEntry, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
