@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlflow_dbimage import reference_check
-from mlflow_dbimage.base_environment import BaseEnvironment, file_states
+from mlflow_dbimage.base_environment import BaseEnvironment, file_states, states_of
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import FORMAT
 from mlflow_dbimage.locked_env import LockedEnv
@@ -254,7 +254,8 @@ def _laid_over(
     """Give what the base has not; the byte code of what it has is there, unless another Python makes it anew."""
     assert wish.base is not None
     with progress.step("comparing the environment with the base's") as step:
-        overlay = difference(packed, file_states(packed), wish.base, compiled=False)
+        states = file_states(packed)
+        overlay = difference(packed, states, wish.base, compiled=False)
         step.note(f"{len(overlay.kept)} distributions are there, {len(overlay.added)} are not")
     recompiled = any((each.name, each.manager) == ("python", "conda") for each in overlay.added)
     new = packed if recompiled else replace(packed, distributions=overlay.added)
@@ -262,7 +263,9 @@ def _laid_over(
     if modules:
         new = _with_bytecode(new, work / "env", modules, makers.python, progress)
         whole = new if recompiled else replace(packed, distributions=(*overlay.kept, *new.distributions))
-        overlay = difference(whole, file_states(whole), wish.base, compiled=recompiled)
+        entries = (entry for distribution in whole.distributions for entry in distribution.entries)
+        states |= states_of(entry for entry in entries if entry.path not in states)  # the byte code
+        overlay = difference(whole, states, wish.base, compiled=recompiled)
     env = replace(packed, distributions=overlay.added)
     return _Laid(env=env, bytecode=kind, modules=modules, notes=notes, whiteouts=overlay.whiteouts)
 
