@@ -7,7 +7,7 @@ with them, and what a notebook's kernel needs may not change at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from mlflow_dbimage.locking.package_owners import InstalledConda, ResolvedDistri
 from mlflow_dbimage.locking.path_owners import Placed
 from mlflow_dbimage.oci.tar import hiding
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.version_pins import is_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,26 +214,44 @@ def _beside(request: PipRequest, cluster: ClusterPython) -> PipRequest:
 def _resolve(request: PipRequest, cluster: ClusterPython, solver: Solver) -> PipSolution:
     """Resolve the model's lines, and again with what they would break in the base until nothing is."""
     broken: dict[str, tuple[str, ...]] = {}
+    stale: frozenset[str] = frozenset()
     while True:
         try:
-            solution = _holding_the_kernel(_with_lines(request, broken), solver)
+            solution = _holding_the_kernel(_with_lines(request, broken, stale, cluster), solver)
         except MatchError as error:
             if not broken:
                 raise
             reasons = [reason for _, lost in sorted(broken.items()) for reason in lost]
             raise impossible([*reasons, *error.message.splitlines()]) from None
         versions = {each.name: each.version or "" for each in solution.distributions}
-        stale = compiled_for_another_numpy(versions, cluster, request.platform)
+        unloadable = compiled_for_another_numpy(versions, cluster, request.platform)
         further = broken_by(versions, cluster, request.platform)
-        further |= {name: (f"{name} is compiled for another NumPy",) for name in stale}
-        if further.keys() <= broken.keys():
+        further |= {name: (_stale_reason(name, cluster, versions),) for name in unloadable}
+        if further.keys() <= broken.keys() and unloadable <= stale:
             return solution
         broken |= further
+        stale |= unloadable
         request = replace(request, present=tuple(each for each in request.present if each.name not in stale))
 
 
-def _with_lines(request: PipRequest, names: Iterable[str]) -> PipRequest:
-    lines = tuple(Requirement(text=name, origin="the base") for name in sorted(names))
+def _stale_reason(name: str, cluster: ClusterPython, versions: Mapping[str, str]) -> str:
+    there = cluster.distributions
+    return (
+        f"{name} {there[name].version} is compiled for NumPy {there['numpy'].version},"
+        f" and does not load with {versions['numpy']}: it would need another version"
+    )
+
+
+def _with_lines(
+    request: PipRequest, names: Iterable[str], stale: Collection[str], cluster: ClusterPython
+) -> PipRequest:
+    """Return the request with more of the base's names; what is stale may not stay in the base's version."""
+
+    def line(name: str) -> str:
+        version = cluster.distributions[name].version
+        return f"{name}!={version}" if name in stale and is_version(version) else name
+
+    lines = tuple(Requirement(text=line(name), origin="the base") for name in sorted(names))
     return replace(request, lines=(*request.lines, *lines))
 
 

@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as PipRequirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.environment_spec import Requirement
 
@@ -62,6 +63,15 @@ class Pin:
     """The line as pip takes it, without marker and options; None where no index has it."""
     conda_name: str | None = None
     """As conda calls it; None for a pip line."""
+
+
+def is_version(text: str) -> bool:
+    """Whether a version is one of PEP 440, as indexes have them; some of Databricks' and of conda's are not."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def read_pip(line: Requirement, python: str) -> Pin | None:

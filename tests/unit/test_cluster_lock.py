@@ -141,6 +141,16 @@ def test_extension_modules_for_numpy_1_are_replaced_with_it(site: Site) -> None:
     assert [note.partition(":")[0] for note in made.locked.notes[-1:]] == ["numpy 2.0"]
 
 
+@pytest.mark.parametrize("model", [(), ("fast",)])
+def test_extension_modules_for_numpy_1_that_have_no_other_version_are_named(
+    site: Site, model: tuple[str, ...]
+) -> None:
+    fast = distribution("fast", "2.0", requires=("numpy>=1",), files={"fast/core.so": b"\x7fELF"})
+    error = site.refused(cluster_of(distribution("numpy", "1.23.5") | fast), "numpy>=2", *model)
+    assert error.code == "layout-impossible"
+    assert "fast 2.0 is compiled for NumPy 1.23.5, and does not load with 2.0" in error.message
+
+
 @pytest.mark.parametrize("line", ["ipykernel>=7", "needs-new-kernel"])
 def test_what_a_notebooks_kernel_needs_does_not_change(site: Site, line: str) -> None:
     make_wheel(site.index.directory, "needs-new-kernel", requires=["ipykernel>=7"])
