@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 import tomli_w
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.locking.lock_inputs import without_user
 from mlflow_dbimage.locking.locked_packages import WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
+from mlflow_dbimage.version_pins import is_version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,18 +39,9 @@ def preferences(versions: Mapping[str, str]) -> str:
     Versions that no index can have are left out: uv refuses the whole file for one of them.
     """
     packages = [
-        {"name": name, "version": versions[name]} for name in sorted(versions) if _is_version(versions[name])
+        {"name": name, "version": versions[name]} for name in sorted(versions) if is_version(versions[name])
     ]
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "mlflow-dbimage", "packages": packages})
-
-
-def _is_version(text: str) -> bool:
-    """Whether a version is one of PEP 440; some of Databricks' and of conda's are not."""
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def relative_to(directory: Path, text: str, written: Path) -> str:

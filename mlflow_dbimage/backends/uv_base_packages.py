@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from mlflow_dbimage.base_distributions import BaseDistribution
+from mlflow_dbimage.version_pins import is_version
 
 
 def versions_of(present: Iterable[BaseDistribution]) -> dict[str, str]:
     """Return, by name, the versions that uv can be told of."""
-    return {each.name: each.version for each in present if _is_version(each.version)}
+    return {each.name: each.version for each in present if is_version(each.version)}
 
 
 def write_present(present: Iterable[BaseDistribution], folder: Path) -> list[str]:
@@ -26,7 +27,7 @@ def write_present(present: Iterable[BaseDistribution], folder: Path) -> list[str
     wheels = folder / "present"
     wheels.mkdir()
     for each in present:
-        if _is_version(each.version):
+        if is_version(each.version):
             _write_wheel(each, wheels)
     return ["--find-links", str(wheels)]
 
@@ -58,13 +59,5 @@ def _is_requirement(text: str) -> bool:
     try:
         Requirement(text)
     except InvalidRequirement:
-        return False
-    return True
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
         return False
     return True

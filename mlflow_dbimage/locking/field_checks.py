@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from packaging.utils import InvalidWheelFilename, is_normalized_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.locking.locked_packages import CondaPackage, Decision, LockedWheel, WheelSource
+from mlflow_dbimage.version_pins import is_version
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -233,11 +233,8 @@ def _wheel_file(file_name: str) -> None:
 
 
 def _pip_version(version: str) -> None:
-    _match(_PIP_VERSION, "version", version)
-    try:
-        Version(version)
-    except InvalidVersion:
-        raise ValueError(f"{_shown(version)} is no version") from None
+    if not is_version(_match(_PIP_VERSION, "version", version)):
+        raise ValueError(f"{_shown(version)} is no version")
 
 
 def _size(size: int | None) -> None:

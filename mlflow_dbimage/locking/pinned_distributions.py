@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from packaging.version import InvalidVersion, Version
-
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import DbimageError, InputError, MatchError
 from mlflow_dbimage.locking.environment_solver import PipBackend, PipRequest
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
 from mlflow_dbimage.package_list import PipPin
+from mlflow_dbimage.version_pins import is_version
 
 NO_WHEEL = "no wheel is for that Python, platform and glibc"
 NOT_BUILT = "it has no wheel, and cannot be built from source"
@@ -40,7 +39,7 @@ def find(pins: Sequence[PipPin], request: PipRequest, pip: PipBackend) -> Pinned
     Raises:
         ServiceError: `index-failed`, `offline`, `program-failed`.
     """
-    known = [pin for pin in pins if _is_version(pin.version)]
+    known = [pin for pin in pins if is_version(pin.version)]
     failed: list[Failed] = [(pin, _NO_VERSION) for pin in pins if pin not in known]
     found = _found(known, replace(request, alone=True), pip, failed)
     return PinnedDistributions(found=tuple(found), failed=tuple(failed))
@@ -64,14 +63,6 @@ def _found(
         return [found for half in halves for found in _found(half, request, pip, failed)]
     by_name = {each.name: each for each in answer.distributions}
     return [(pin, by_name[pin.name]) for pin in pins if pin.name in by_name]
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def _reason(error: DbimageError) -> str:
