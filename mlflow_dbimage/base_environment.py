@@ -6,7 +6,6 @@ The base carries it as a layer of its own (kind `inventory`), so that it is read
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import IO, Any
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.field_checks import is_sha256
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
@@ -27,7 +27,6 @@ INVENTORY_PATH = "opt/dbimage/base/environment.json"
 
 #: Of the file's form.
 _VERSION = 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 # The list of a 10 GB environment has about 40 MB.
 _LARGEST = 512 << 20
@@ -201,7 +200,7 @@ def _file_of(layer: Layer) -> bytes:
 
 def _state_of(path: str, state: Any, prefix: str) -> FileState:
     kind, mode, value = state
-    is_known = {"file": _is_sha256(value), "link": isinstance(value, str) and value != ""}.get(kind, False)
+    is_known = {"file": is_sha256(value), "link": isinstance(value, str) and value != ""}.get(kind, False)
     if not is_known or type(mode) is not int or not 0 <= mode <= 0o7777:
         raise ValueError(f"`{path}` has no state")
     if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
@@ -209,7 +208,3 @@ def _state_of(path: str, state: Any, prefix: str) -> FileState:
     if not f"/{path}".startswith(f"{prefix}/"):
         raise ValueError(f"`{path}` is not of the environment at `{prefix}`")  # or an image on top would hide it
     return (kind, mode, value)
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None

@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 import tomli_w
 from packaging.utils import canonicalize_name
 
+from mlflow_dbimage.errors import ServiceError
+from mlflow_dbimage.locking.field_checks import is_sha256
 from mlflow_dbimage.locking.lock_inputs import without_user
 from mlflow_dbimage.locking.locked_packages import WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
@@ -28,6 +30,9 @@ def read_resolution(text: str) -> tuple[ResolvedDistribution, ...]:
     """Return the distributions of a `pylock.toml`, without credentials.
 
     Source: PEP 751, version 1.0.
+
+    Raises:
+        ServiceError: `index-failed`, an index gives a hash that is none: uv passes on whatever it is told.
     """
     packages = tomllib.loads(text).get("packages", ())
     return tuple(sorted((_distribution(package) for package in packages), key=lambda each: each.name))
@@ -80,7 +85,7 @@ def _wheel(entry: Mapping[str, Any]) -> OfferedWheel:
     url = entry.get("url")
     return OfferedWheel(
         file_name=_file_name(entry),
-        sha256=entry.get("hashes", {}).get("sha256"),
+        sha256=_sha256(entry),
         size=entry.get("size"),
         url=None if url is None else without_user(url.partition("#")[0]),
         path=entry.get("path"),
@@ -101,11 +106,20 @@ def _source(package: Mapping[str, Any]) -> WheelSource | None:
     entry = package.get("sdist") or package.get("archive")
     if entry is None or _file_name(entry).endswith(".whl"):
         return None
-    sha256 = entry.get("hashes", {}).get("sha256")
+    sha256 = _sha256(entry)
     if "path" in entry:
         return WheelSource(kind="path", location=entry["path"], sha256=sha256)
     location = without_user(entry["url"].partition("#")[0])
     return WheelSource(kind="sdist", location=location, sha256=sha256, subdirectory=entry.get("subdirectory"))
+
+
+def _sha256(entry: Mapping[str, Any]) -> str | None:
+    sha256: str | None = entry.get("hashes", {}).get("sha256")
+    if sha256 is not None and not is_sha256(sha256):  # it names a file of the cache
+        raise ServiceError(
+            "index-failed", f"the index gives {sha256!r:.80} as the sha256 of `{_file_name(entry)}`"
+        )
+    return sha256
 
 
 def _file_name(entry: Mapping[str, Any]) -> str:

@@ -163,6 +163,11 @@ def checked_lines(texts: Iterable[Any]) -> tuple[str, ...]:
     return lines
 
 
+def is_sha256(text: object) -> bool:
+    """Whether something is the sha256 of a file, in 64 hexadecimal digits."""
+    return isinstance(text, str) and _SHA256.fullmatch(text) is not None
+
+
 def checked_once(names: Iterable[str]) -> None:
     """Look whether each package is there once.
 

@@ -330,17 +330,31 @@ def test_indexes_of_the_users_environment_are_told_to_uv_alone(tmp_path, monkeyp
 
 
 def test_credentials_stay_out_of_what_is_read_from_uv() -> None:
-    text = """
+    a, b = "a" * 64, "b" * 64
+    text = f"""
     [[packages]]
     name = "One_Two"
     version = "1.0"
-    wheels = [{ url = "https://me:s3cret@x.example/one_two-1.0-py3-none-any.whl#x", hashes = { sha256 = "aa" } }]
-    sdist = { url = "https://me:s3cret@x.example/one_two-1.0.tar.gz", hashes = { sha256 = "bb" } }
+    wheels = [
+        {{ url = "https://me:s3cret@x.example/one_two-1.0-py3-none-any.whl#x", hashes = {{ sha256 = "{a}" }} }}
+    ]
+    sdist = {{ url = "https://me:s3cret@x.example/one_two-1.0.tar.gz", hashes = {{ sha256 = "{b}" }} }}
     """
     (found,) = read_resolution(text)
     assert found.name == "one-two"
     assert found.wheels[0].url == "https://x.example/one_two-1.0-py3-none-any.whl"
-    assert found.source == WheelSource(kind="sdist", location="https://x.example/one_two-1.0.tar.gz", sha256="bb")
+    assert found.source == WheelSource(
+        kind="sdist", location="https://x.example/one_two-1.0.tar.gz", sha256="b" * 64
+    )
+
+
+@pytest.mark.parametrize("kind", ["wheels", "sdist"])
+def test_a_hash_that_is_none_is_the_indexs_failure(kind: str) -> None:
+    entry = '{ url = "https://x.example/a-1-py3-none-any.whl", hashes = { sha256 = "../../victim" } }'
+    value = f"[{entry}]" if kind == "wheels" else entry.replace("-py3-none-any.whl", ".tar.gz")
+    with pytest.raises(DbimageError, match="'../../victim' as the sha256") as caught:
+        read_resolution(f'[[packages]]\nname = "a"\nversion = "1"\n{kind} = {value}\n')
+    assert caught.value.code == "index-failed"
 
 
 def test_build_requirements_are_read_without_running_anything(tmp_path: Path) -> None:
