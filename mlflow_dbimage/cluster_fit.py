@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -23,6 +23,7 @@ from mlflow_dbimage.locking.locked_packages import Decision
 from mlflow_dbimage.locking.package_owners import PlacedFile
 from mlflow_dbimage.locking.path_owners import Placed
 from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.target_markers import allows, applying, markers_of
 
 #: What Databricks puts into the cluster's Python when it starts: an image must not have it.
 INJECTED = ("databricks-connect", "py4j", "pyspark")
@@ -143,9 +144,9 @@ def broken_by(
         for requirement in _required(distribution, cluster, platform):
             needed = canonicalize_name(requirement.name)
             before = cluster.distributions.get(needed)
-            if needed not in versions or before is None or not _holds(requirement, before.version):
+            if needed not in versions or before is None or not allows(requirement, before.version):
                 continue
-            if not _holds(requirement, versions[needed]):
+            if not allows(requirement, versions[needed]):
                 lost.append(f"{name} {distribution.version} needs {requirement}, not {versions[needed]}")
         if lost:
             found[name] = tuple(lost)
@@ -226,35 +227,6 @@ def _differs(recorded: str, file: PlacedFile) -> bool:
 
 def _required(distribution: BaseDistribution, cluster: ClusterPython, platform: Platform) -> Iterator[Requirement]:
     """Yield what a distribution requires there, without an extra and without what is injected."""
-    environment = _markers(cluster, platform)
-    for line in distribution.requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if canonicalize_name(requirement.name) in INJECTED:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate(environment):
+    for requirement in applying(distribution.requires, markers_of(cluster.python, platform)):
+        if canonicalize_name(requirement.name) not in INJECTED:
             yield requirement
-
-
-def _markers(cluster: ClusterPython, platform: Platform) -> dict[str, str]:
-    machines = {"amd64": "x86_64", "arm64": "aarch64"}
-    return {
-        "extra": "",
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": machines.get(platform.architecture, platform.architecture),
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": cluster.python if cluster.python.count(".") == 2 else f"{cluster.python}.0",
-        "python_version": cluster.minor,
-        "sys_platform": "linux",
-    }
-
-
-def _holds(requirement: Requirement, version: str) -> bool:
-    try:
-        return requirement.specifier.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return True

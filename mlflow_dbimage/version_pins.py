@@ -19,6 +19,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.environment_spec import Requirement
+from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.target_markers import applies, markers_of
 
 #: Conda packages whose distribution has another name on PyPI; all others have the same one.
 CONDA_NAMES: Mapping[str, str] = {
@@ -37,6 +39,8 @@ CONDA_NAMES: Mapping[str, str] = {
     "tensorflow-base": "tensorflow",
 }
 
+# What clusters of runtimes are.
+_RUNTIMES = Platform("linux", "amd64")
 _OPTIONS = re.compile(r"\s--?[a-z].*$")
 # A pin that PEP 440 does not know (`==0.2.5.db1`), with its marker cut off.
 _ODD_PIN = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(\[[\w\s,.-]*\])?\s*={2,3}\s*([^\s;,=<>!~]+)\s*")
@@ -75,7 +79,7 @@ def is_version(text: str) -> bool:
 
 
 def read_pip(line: Requirement, python: str) -> Pin | None:
-    """Read a pip line; None for an option, and for what does not count on that Python on Linux.
+    """Read a pip line; None for an option, and for what does not count on a runtime of that Python.
 
     Raises:
         ValueError: It names no distribution; a path or URL may not.
@@ -87,7 +91,7 @@ def read_pip(line: Requirement, python: str) -> Pin | None:
         parsed = PipRequirement(text)
     except InvalidRequirement:
         return _odd(text, line, python)
-    if parsed.marker is not None and not parsed.marker.evaluate(_markers(python)):
+    if not applies(parsed, markers_of(python, _RUNTIMES)):
         return None
     if parsed.url is not None:
         return _from_elsewhere(parsed.url, line, parsed.name)
@@ -143,10 +147,9 @@ def _odd(text: str, line: Requirement, python: str) -> Pin | None:
     match = _ODD_PIN.fullmatch(requirement.strip())
     if match is None:
         return _from_elsewhere(requirement.strip(), line, None)
-    if marker.strip():  # its own words, on a name that stands for any
-        probe = PipRequirement(f"any; {marker}")
-        if probe.marker is not None and not probe.marker.evaluate(_markers(python)):
-            return None
+    probe = PipRequirement(f"any; {marker}" if marker.strip() else "any")  # the marker needs some name
+    if not applies(probe, markers_of(python, _RUNTIMES)):
+        return None
     return Pin(
         name=canonicalize_name(match[1]),
         wanted=f"=={match[3]}",
@@ -221,22 +224,3 @@ def _clause(text: str) -> str:
         star = ".*" if below or operator == "=" else ""
         return f"{'!=' if operator == '!=' else '=='}{bare}{star}"
     return f"{operator}{bare}"
-
-
-def _markers(python: str) -> dict[str, str]:
-    """Return what markers ask about: a Python of that version on Linux."""
-    full = python if python.count(".") > 1 else f"{python}.0"
-    return {
-        "python_version": ".".join(python.split(".")[:2]),
-        "python_full_version": full,
-        "implementation_name": "cpython",
-        "implementation_version": full,
-        "platform_python_implementation": "CPython",
-        "os_name": "posix",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "platform_machine": "x86_64",
-        "platform_release": "",
-        "platform_version": "",
-        "extra": "",
-    }

@@ -22,7 +22,7 @@ from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution
 from mlflow_dbimage.locking.locked_packages import LockedWheel, WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
-from mlflow_dbimage.locking.wheel_choice import WHEEL_ARCHITECTURES
+from mlflow_dbimage.target_markers import MACHINES
 
 # The glibc versions that uv knows as platforms, newest first; every base that we can meet has the oldest.
 _UV_GLIBC = (*range(40, 30, -1), 28, 17)
@@ -149,7 +149,7 @@ def _lines(request: PipRequest) -> list[Requirement]:
 def _platform(request: PipRequest) -> str:
     glibc = int(request.glibc.split(".")[1])
     known = next((minor for minor in _UV_GLIBC if minor <= glibc), _UV_GLIBC[-1])
-    return f"{WHEEL_ARCHITECTURES[request.platform.architecture]}-manylinux_2_{known}"
+    return f"{MACHINES[request.platform.architecture]}-manylinux_2_{known}"
 
 
 def _is_other(distribution: ResolvedDistribution, preferred: Mapping[str, str]) -> bool:

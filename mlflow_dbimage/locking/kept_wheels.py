@@ -7,15 +7,14 @@ model has. A note says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.locking.package_owners import InstalledConda, ResolvedDistribution, WheelContents
+from mlflow_dbimage.target_markers import allows, applying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ def contradictions(
     beside: Sequence[tuple[LockedWheel, WheelContents]],
     before: Mapping[str, str],
     after: Mapping[str, str],
-    python: str,
+    markers: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Say which of the base's wheels no longer have what they need, and had it in the base.
 
@@ -61,31 +60,15 @@ def contradictions(
         beside: Wheels that were left as they are, and what is in them.
         before: By name, the versions in the base.
         after: By name, the versions in the environment.
-        python: With patch; requirements may depend on it.
+        markers: Of the target; requirements may depend on them.
     """
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
     return tuple(
         f"the base's {wheel.name} {wheel.version} needs `{requirement}`, and the model has {after[name]}:"
         " it stays as it is, and may not work"
         for wheel, contents in beside
-        for name, requirement in _requirements(contents.requirements, python)
-        if name in changed and _allows(requirement, before[name]) and not _allows(requirement, after[name])
+        for requirement in applying(contents.requirements, markers)
+        if (name := canonicalize_name(requirement.name)) in changed
+        and allows(requirement, before[name])
+        and not allows(requirement, after[name])
     )
-
-
-def _requirements(lines: Sequence[str], python: str) -> Iterator[tuple[str, Requirement]]:
-    environment = {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python, "extra": ""}
-    for line in lines:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate(environment):
-            yield canonicalize_name(requirement.name), requirement
-
-
-def _allows(requirement: Requirement, version: str) -> bool:
-    try:
-        return requirement.specifier.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return True

@@ -21,6 +21,7 @@ from mlflow_dbimage.locking.package_owners import InstalledConda, Ownership, Res
 from mlflow_dbimage.locking.wheel_choice import OfferedWheel
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.target_markers import MACHINES, markers_of
 
 _BUILDS_AT_ONCE = 4
 
@@ -128,13 +129,13 @@ def _contradictions(
         [(wheel, solver.wheels.contents(wheel, request.python_minor)) for wheel in beside],
         present.versions,
         after | {wheel.name: wheel.version for wheel in part.wheels},
-        request.python,
+        markers_of(request.python, request.platform),
     )
 
 
 def interpreter(prefix: Path, target: Platform) -> Path | None:
     """Return the environment's Python where it can run on this machine."""
-    machine = wheel_choice.WHEEL_ARCHITECTURES[target.architecture]
+    machine = MACHINES[target.architecture]
     runs_here = sys.platform == "linux" and host.machine() == machine
     return prefix / "bin" / "python" if runs_here else None
 

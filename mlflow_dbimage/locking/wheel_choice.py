@@ -6,7 +6,7 @@ glibc of its base image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,14 +14,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 
 from mlflow_dbimage.oci.descriptor import Platform
-
-#: What wheel tags call the processors of images.
-WHEEL_ARCHITECTURES: Mapping[str, str] = {
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-}
+from mlflow_dbimage.target_markers import MACHINES
 
 # PEP 600: the older names of three glibc versions, and the oldest glibc of any tag.
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -47,7 +40,7 @@ def tags(python_minor: str, glibc: str, platform: Platform) -> tuple[Tag, ...]:
     Source: PEP 425 and PEP 600.
     """
     major, minor = (int(part) for part in python_minor.split("."))
-    platforms = list(_platforms(glibc, WHEEL_ARCHITECTURES[platform.architecture]))
+    platforms = list(_platforms(glibc, MACHINES[platform.architecture]))
     interpreter = f"cp{major}{minor}"
     abi = interpreter + ("m" if (major, minor) < (3, 8) else "")
     return (
