@@ -93,7 +93,12 @@ def build(request: BaseRequest, tools: BaseTools) -> BaseReceipt:
             image_size=sum(layer.descriptor.size for layer in image.layers),
             added_size=sum(layer.descriptor.size for layer in layers),
             environment_reused=environment.reused,
-            notes=(*planned.form.notes, *_decisions(planned.exact), *environment.notes),
+            notes=(
+                *planned.form.notes,
+                *planned.exact.locked.notes,
+                *_decisions(planned.exact),
+                *environment.notes,
+            ),
             seconds=time.monotonic() - started,
         )
 

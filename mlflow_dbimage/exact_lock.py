@@ -23,7 +23,6 @@ from mlflow_dbimage.locking.environment_solver import (
     Solver,
 )
 from mlflow_dbimage.locking.exact_packages import CondaChoice, Drift
-from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.package_list import CondaPin, PackageList
 from mlflow_dbimage.progress import Progress
 
@@ -89,7 +88,11 @@ def lock(wanted: PackageList, options: EnvironmentOptions, solver: Solver, progr
         step.note(f"{len(choice.packages)} packages")
     python = next(package.version for package in choice.packages if package.name == "python")
     locked = LockedEnv(
-        platform=options.platform, python=python, conda=choice.packages, as_of=options.exclude_newer
+        platform=options.platform,
+        python=python,
+        conda=choice.packages,
+        notes=choice.notes,
+        as_of=options.exclude_newer,
     )
     with scratch_directory(solver.work) as scratch:
         prefix = scratch / "env"
@@ -112,7 +115,13 @@ def lock(wanted: PackageList, options: EnvironmentOptions, solver: Solver, progr
         wheels = exact_wheels.choose(wanted.pip, pip, solver, progress)
         installed = package_owners.read_installed(prefix)
         part = pip_part.settle(wheels.taken, pip, locked.conda, installed, solver=solver, progress=progress)
-    locked = replace(locked, conda=part.conda, wheels=part.wheels, decisions=(*locked.decisions, *part.decisions))
+    locked = replace(
+        locked,
+        conda=part.conda,
+        wheels=part.wheels,
+        decisions=(*locked.decisions, *part.decisions),
+        notes=(*locked.notes, *wheels.notes),
+    )
     return ExactLock(locked=locked, drift=(*choice.drift, *wheels.drift))
 
 
@@ -165,14 +174,15 @@ def _conda(wanted: PackageList, request: CondaRequest, solver: Solver) -> CondaC
 
 def _python_alone(wanted: PackageList, request: CondaRequest, solver: Solver) -> CondaChoice:
     """Take Python and what it needs to run: that much is resolved, since the list says nothing of it."""
-    packages: Sequence[CondaPackage] = solver.conda.solve(request).packages
+    solution = solver.conda.solve(request)
+    packages = tuple(sorted(solution.packages, key=lambda package: package.name))
     python = next(package for package in packages if package.name == "python")
     pin = CondaPin(name="python", version=wanted.python)
     drift: tuple[Drift, ...] = ()
     if not f"{python.version}.".startswith(f"{wanted.python}."):
         taken = f"python={python.version}={python.build}"
         drift = (Drift(wanted=str(pin), reason="no channel has that version", taken=taken),)
-    return CondaChoice(packages=tuple(sorted(packages, key=lambda package: package.name)), drift=drift)
+    return CondaChoice(packages=packages, drift=drift, notes=solution.notes)
 
 
 def _drifted(wanted: PackageList, drift: Sequence[Drift]) -> MatchError:

@@ -48,6 +48,8 @@ class CondaChoice:
     packages: tuple[CondaPackage, ...]
     """In the order of their names."""
     drift: tuple[Drift, ...]
+    notes: tuple[str, ...] = ()
+    """What people should know besides."""
 
 
 def choose(pins: Sequence[CondaPin], offers: Iterable[CondaOffer]) -> CondaChoice:

@@ -36,6 +36,8 @@ class WheelChoice:
     taken: tuple[Taken, ...]
     """In the order of their names."""
     drift: tuple[Drift, ...]
+    notes: tuple[str, ...]
+    """What people should know besides."""
 
 
 def choose(pins: Sequence[PipPin], request: PipRequest, solver: Solver, progress: Progress) -> WheelChoice:
@@ -52,7 +54,8 @@ def choose(pins: Sequence[PipPin], request: PipRequest, solver: Solver, progress
     taken = _wheels(listed.found, request, solver, progress, failed)
     with progress.step("looking for the nearest") as step, ThreadPoolExecutor(_AT_ONCE) as pool:
         step.note(f"of {len(failed)} packages")
-        near = list(pool.map(lambda each: _nearest(each[0], request, solver), failed))
+        answers = list(pool.map(lambda each: _nearest(each[0], request, solver), failed))
+    near = [answer and answer[0] for answer in answers]
     drift = [
         Drift(
             wanted=str(pin),
@@ -64,6 +67,7 @@ def choose(pins: Sequence[PipPin], request: PipRequest, solver: Solver, progress
     return WheelChoice(
         taken=tuple(sorted([*taken, *filter(None, near)], key=lambda each: each[1].name)),
         drift=tuple(sorted(drift, key=lambda each: each.wanted)),
+        notes=tuple(dict.fromkeys((*listed.notes, *(note for answer in answers if answer for note in answer[1])))),
     )
 
 
@@ -112,21 +116,22 @@ def _built(distribution: ResolvedDistribution, request: PipRequest, solver: Solv
         return None
 
 
-def _nearest(pin: PipPin, request: PipRequest, solver: Solver) -> Taken | None:
-    """Return the next version that has a wheel: the newer or the older one, whichever is closer."""
+def _nearest(pin: PipPin, request: PipRequest, solver: Solver) -> tuple[Taken, tuple[str, ...]] | None:
+    """Return the next version that has a wheel, with notes: the newer or the older one, whichever is closer."""
     release = _RELEASE.match(pin.version)
     if release is None:
         return None
     ready = replace(request, alone=True, interpreter=None)
     newer = replace(ready, lines=(_line(pin, f">={release.group()}"),), oldest=True)
     older = replace(ready, lines=(_line(pin, f"<{release.group()}"),))
-    candidates: list[Taken] = []
+    candidates: list[tuple[Taken, tuple[str, ...]]] = []
     for each in (newer, older):
         with suppress(MatchError, InputError):
-            for distribution in solver.pip.resolve(each).distributions:
+            answer = solver.pip.resolve(each)
+            for distribution in answer.distributions:
                 wheel = _ready(distribution, request)
-                candidates += [(distribution, wheel)] if wheel is not None else []
-    return min(candidates, key=lambda each: distance(pin.version, each[1].version), default=None)
+                candidates += [((distribution, wheel), answer.notes)] if wheel is not None else []
+    return min(candidates, key=lambda each: distance(pin.version, each[0][1].version), default=None)
 
 
 def _line(pin: PipPin, specifier: str | None = None) -> Requirement:

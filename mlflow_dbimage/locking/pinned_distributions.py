@@ -32,6 +32,8 @@ class PinnedDistributions:
     found: tuple[tuple[PipPin, ResolvedDistribution], ...]
     failed: tuple[Failed, ...]
 
+    notes: tuple[str, ...] = ()
+    """What people should know besides: whose age no index tells."""
 
 def find(pins: Sequence[PipPin], request: PipRequest, pip: PipBackend) -> PinnedDistributions:
     """Find distributions without what they depend on.
@@ -41,14 +43,15 @@ def find(pins: Sequence[PipPin], request: PipRequest, pip: PipBackend) -> Pinned
     """
     known = [pin for pin in pins if is_version(pin.version)]
     failed: list[Failed] = [(pin, _NO_VERSION) for pin in pins if pin not in known]
-    found = _found(known, replace(request, alone=True), pip, failed)
-    return PinnedDistributions(found=tuple(found), failed=tuple(failed))
+    notes: list[str] = []
+    found = _found(known, replace(request, alone=True), pip, failed, notes)
+    return PinnedDistributions(found=tuple(found), failed=tuple(failed), notes=tuple(dict.fromkeys(notes)))
 
 
 def _found(
-    pins: Sequence[PipPin], request: PipRequest, pip: PipBackend, failed: list[Failed]
+    pins: Sequence[PipPin], request: PipRequest, pip: PipBackend, failed: list[Failed], notes: list[str]
 ) -> list[tuple[PipPin, ResolvedDistribution]]:
-    """Find the distributions of some lines; those that cannot be had go to `failed`."""
+    """Find the distributions of some lines; what is lacking goes to `failed`, what is said besides to `notes`."""
     if not pins:
         return []
     lines = tuple(Requirement(text=str(pin), origin=str(pin)) for pin in pins)
@@ -60,7 +63,8 @@ def _found(
             return []
         middle = len(pins) // 2
         halves = (pins[:middle], pins[middle:])
-        return [found for half in halves for found in _found(half, request, pip, failed)]
+        return [found for half in halves for found in _found(half, request, pip, failed, notes)]
+    notes += answer.notes
     by_name = {each.name: each for each in answer.distributions}
     return [(pin, by_name[pin.name]) for pin in pins if pin.name in by_name]
 

@@ -87,6 +87,7 @@ def test_python_alone_comes_with_what_it_needs(tmp_path: Path, channel: str, ind
     found = made(tmp_path, channel, index, listed("six==2.0", solved=True, python=f"{MINOR}.99"))
     assert [each.name for each in found.locked.conda] == ["python"]
     assert drift(found) == [f"python={MINOR}.99: no channel has that version; python={PYTHON}=h1_0 is the nearest"]
+    assert found.locked.notes == (f"no channel fits Python {MINOR}.99; another {MINOR} is taken",)
 
 
 def test_a_python_of_another_minor_is_refused(tmp_path: Path, channel: str, index: PackageIndex) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,9 +32,11 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
         yield served
 
 
-def found(folder: Path, url: str, *pins: str) -> PinnedDistributions:
+def found(folder: Path, url: str, *pins: str, **access: Any) -> PinnedDistributions:
+    newest = datetime(2099, 1, 1, tzinfo=timezone.utc) if access.pop("dated", False) else None
     request = PipRequest(
-        access=IndexAccess(index_url=url),
+        access=IndexAccess(index_url=url, **access),
+        exclude_newer=newest,
         python=".".join(map(str, sys.version_info[:3])),
         interpreter=None,
         platform=AMD64,
