@@ -104,7 +104,10 @@ def lock(wanted: PackageList, options: EnvironmentOptions, solver: Solver, progr
             return ExactLock(locked=locked, drift=choice.drift)
         pip = PipRequest(
             access=IndexAccess(
-                index_url=options.index_url, extra_index_urls=options.extra_index_urls, offline=options.offline
+                index_url=options.index_url,
+                extra_index_urls=options.extra_index_urls,
+                local_version_indexes=options.local_version_indexes,
+                offline=options.offline,
             ),
             python=python,
             interpreter=pip_part.interpreter(prefix, options.platform),
@@ -134,6 +137,7 @@ def inputs_key(wanted: PackageList, options: EnvironmentOptions, solver: Solver)
         [[name, bare(request.channel_map.get(name, name))] for name in request.channels],
         dict(solver.conda.validators(request)),
         [bare(url) for url in (options.index_url or "", *options.extra_index_urls)],
+        {label: bare(url) for label, url in options.local_version_indexes.items()},
         None if options.exclude_newer is None else options.exclude_newer.isoformat(),
         str(options.platform),
         options.glibc,

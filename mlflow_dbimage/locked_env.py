@@ -292,6 +292,7 @@ def pip_request_for(
             index_url=options.index_url,
             extra_index_urls=options.extra_index_urls,
             line_urls=tuple(url for line in lines for url in _URL.findall(line.text)),
+            local_version_indexes=options.local_version_indexes,
             offline=options.offline,
         ),
         lines=lines,

@@ -66,7 +66,7 @@ class ReproduceRequest:
             access=IndexAccess(
                 index_url=settings.index_url,
                 extra_index_urls=settings.extra_index_url,
-                line_urls=tuple(settings.local_version_indexes.values()),
+                local_version_indexes=settings.local_version_indexes,
                 offline=settings.offline,
             ),
         )

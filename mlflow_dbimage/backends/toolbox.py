@@ -272,6 +272,6 @@ class Toolbox:
         return IndexAccess(
             index_url=self._settings.index_url,
             extra_index_urls=self._settings.extra_index_url,
-            line_urls=tuple(self._settings.local_version_indexes.values()),
+            local_version_indexes=self._settings.local_version_indexes,
             offline=self._settings.offline,
         )

@@ -71,12 +71,15 @@ class IndexAccess:
     extra_index_urls: tuple[str, ...] = ()
     line_urls: tuple[str, ...] = ()
     """Those that the model's own pip lines name."""
+    local_version_indexes: Mapping[str, str] = field(default_factory=dict)
+    """By local version label (`+cu117`), the index that has such versions."""
     offline: bool = False
 
     @property
     def index_urls(self) -> tuple[str, ...]:
         """All that are named."""
-        return tuple(url for url in (self.index_url, *self.extra_index_urls, *self.line_urls) if url)
+        further = (*self.line_urls, *self.local_version_indexes.values())
+        return tuple(url for url in (self.index_url, *self.extra_index_urls, *further) if url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

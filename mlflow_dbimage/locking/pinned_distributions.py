@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import DbimageError, InputError, MatchError
+from mlflow_dbimage.locking import local_versions
 from mlflow_dbimage.locking.environment_solver import PipBackend, PipRequest
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
 from mlflow_dbimage.package_list import PipPin
@@ -31,9 +32,9 @@ class PinnedDistributions:
 
     found: tuple[tuple[PipPin, ResolvedDistribution], ...]
     failed: tuple[Failed, ...]
-
     notes: tuple[str, ...] = ()
     """What people should know besides: whose age no index tells."""
+
 
 def find(pins: Sequence[PipPin], request: PipRequest, pip: PipBackend) -> PinnedDistributions:
     """Find distributions without what they depend on.
@@ -55,8 +56,9 @@ def _found(
     if not pins:
         return []
     lines = tuple(Requirement(text=str(pin), origin=str(pin)) for pin in pins)
+    further = local_versions.index_lines(lines, request.access.local_version_indexes)
     try:
-        answer = pip.resolve(replace(request, lines=lines))
+        answer = pip.resolve(replace(request, lines=(*lines, *further)))
     except (MatchError, InputError) as error:
         if len(pins) == 1:
             failed.append((pins[0], _reason(error)))

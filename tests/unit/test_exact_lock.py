@@ -147,8 +147,9 @@ def test_the_key_changes_with_the_inputs_and_no_password(tmp_path: Path, channel
         key(glibc="2.17"),
         key(index_url="https://other/simple"),
         key(channels=("other",)),
+        key(local_version_indexes={"cpu": "https://other/simple"}),
     ]
-    assert len({key(), *others}) == 6
+    assert len({key(), *others}) == 7
 
 
 def test_an_unreachable_channel_is_no_drift(tmp_path: Path, index: PackageIndex) -> None:

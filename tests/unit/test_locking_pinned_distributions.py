@@ -56,6 +56,25 @@ def test_each_stands_for_itself(tmp_path: Path, index: PackageIndex) -> None:
     }
 
 
+def test_a_local_version_is_on_the_index_of_its_label(tmp_path: Path, index: PackageIndex) -> None:
+    make_wheel(tmp_path / "cu117", "torch", "1.13.1+cu117")
+    make_wheel(tmp_path / "cu117", "six", "0.1")
+    make_wheel(index.directory, "torch", "1.13.1")
+    pins = ("torch==1.13.1+cu117", "six==1.0")
+    with serve(PackageIndex(tmp_path / "cu117", password="s3cret")) as gpu:
+        indexes = {"+cu117": gpu.url_with_password, "+cpu": "http://127.0.0.1:9"}
+        answer = found(tmp_path, index.url, *pins, local_version_indexes=indexes)
+    assert [str(pin) for pin, _ in answer.found] == list(pins)
+    assert [str(pin) for pin, _ in found(tmp_path, index.url, *pins).failed] == ["torch==1.13.1+cu117"]
+
+
+def test_what_has_no_age_is_told(tmp_path: Path, index: PackageIndex) -> None:
+    answer = found(tmp_path, index.url, "six==1.0", "six==9.0", dated=True)
+    assert [str(pin) for pin, _ in answer.found] == ["six==1.0"]
+    (note,) = answer.notes
+    assert "six" in note
+
+
 def test_an_outage_is_no_lack(tmp_path: Path) -> None:
     with pytest.raises(ServiceError):
         found(tmp_path, f"http://127.0.0.1:{free_port()}/simple", "six==1.0")
