@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking.field_checks import is_sha256
-from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer, canonical_json
+from mlflow_dbimage.oci.image_files import read_files
+from mlflow_dbimage.oci.layer_members import OpenContent, read_layer
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
-from mlflow_dbimage.oci.verified import DigestingStream
 from mlflow_dbimage.packed_env import PackedEnv, is_prefix
 
 INVENTORY_PATH = "opt/dbimage/base/environment.json"
@@ -130,7 +130,10 @@ def read(image: Image) -> BaseEnvironment | None:
         return None
     layer = _inventory_layer(image, record)
     try:
-        return BaseEnvironment.from_bytes(_file_of(layer))
+        found = read_files(replace(image, layers=(layer,)), [INVENTORY_PATH], _LARGEST)
+        if INVENTORY_PATH not in found:
+            raise ValueError(f"its layer has no `{INVENTORY_PATH}`")
+        return BaseEnvironment.from_bytes(found[INVENTORY_PATH].data)
     except ValueError as error:
         raise InputError(
             "base-invalid",
@@ -139,20 +142,17 @@ def read(image: Image) -> BaseEnvironment | None:
         ) from error
 
 
-def _states_in(layer: Layer, start: str) -> Iterator[tuple[str, FileState]]:
-    with damage_of(f"the environment layer {layer.descriptor.digest}"), layer.open() as blob:
-        plain = open_decompressed(blob, layer.descriptor.media_type)
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-                if not member.name.startswith(start):
-                    continue
-                if member.issym():
-                    yield member.name, ("link", member.mode & 0o7777, member.linkname)
-                elif member.isreg():
-                    stream = archive.extractfile(member)
-                    assert stream is not None, "it is a file"
-                    yield member.name, ("file", member.mode & 0o7777, _hash(stream))
+def _states_in(layer: Layer, start: str) -> dict[str, FileState]:
+    states: dict[str, FileState] = {}
+
+    def look(member: tarfile.TarInfo, content: OpenContent) -> None:
+        if member.name.startswith(start) and member.issym():
+            states[member.name] = ("link", member.mode & 0o7777, member.linkname)
+        elif member.name.startswith(start) and member.isreg():
+            states[member.name] = ("file", member.mode & 0o7777, _hash(content()))
+
+    read_layer(layer, f"the environment layer {layer.descriptor.digest}", look)
+    return states
 
 
 def _state(entry: TarEntry) -> FileState:
@@ -180,22 +180,6 @@ def _inventory_layer(image: Image, record: BaseRecord) -> Layer:
             hint="build the base again; squashing a golden base loses what images on top need",
         )
     return found[0]
-
-
-def _file_of(layer: Layer) -> bytes:
-    with damage_of(f"the inventory layer {layer.descriptor.digest}"), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        data = b""
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                if member.name == INVENTORY_PATH and member.isreg() and member.size <= _LARGEST:
-                    stream = archive.extractfile(member)
-                    assert stream is not None, "it is a file"
-                    data = stream.read()
-        plain.drain()
-    if plain.digest != layer.diff_id:
-        raise ValueError(f"its layer has the diff ID {plain.digest}, not {layer.diff_id}")
-    return data
 
 
 def _state_of(path: str, state: Any, prefix: str) -> FileState:

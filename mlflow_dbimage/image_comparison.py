@@ -15,10 +15,9 @@ from typing import IO, Any
 
 from mlflow_dbimage.build_receipt import RECORD_LABEL, LayerRecord
 from mlflow_dbimage.errors import VerificationError
-from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer
-from mlflow_dbimage.oci.verified import DigestingStream
+from mlflow_dbimage.oci.layer_members import OpenContent, read_layer
 
 _CHUNK = 1 << 20
 _ABSENT = object()
@@ -154,18 +153,15 @@ def read_members(layer: Layer) -> dict[str, Member]:
         VerificationError: `digest-mismatch`, it has not its digest or its diff ID.
     """
     members: dict[str, Member] = {}
-    with damage_of(f"the layer {layer.descriptor.digest}"), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for info in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-                members[info.name] = _member(info, archive.extractfile(info) if info.isreg() else None)
-        plain.drain()
-    if plain.digest != layer.diff_id:
+
+    def look(info: tarfile.TarInfo, content: OpenContent) -> None:
+        members[info.name] = _member(info, content() if info.isreg() else None)
+
+    what = f"the layer {layer.descriptor.digest}"
+    found = read_layer(layer, what, look)
+    if found != layer.diff_id:
         raise VerificationError(
-            "digest-mismatch",
-            f"the layer {layer.descriptor.digest} has the diff ID {plain.digest},"
-            f" and its image says {layer.diff_id}",
+            "digest-mismatch", f"{what} has the diff ID {found}, and its image says {layer.diff_id}"
         )
     return members
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.image import Image, Layer
-from mlflow_dbimage.oci.verified import DigestingStream
+from mlflow_dbimage.oci.layer_members import visit
 
-_OPAQUE = ".wh..wh..opq"
-_WHITEOUT = ".wh."
 _LARGEST = 16 << 20
 
 
@@ -26,61 +23,56 @@ class ImageFile:
     gid: int
 
 
-def read_files(image: Image, paths: Collection[str]) -> dict[str, ImageFile]:
-    """Read some small files of an image, by path relative to its root; those that it lacks are left out.
+def read_files(image: Image, paths: Collection[str], largest: int = _LARGEST) -> dict[str, ImageFile]:
+    """Read some files of an image, by path relative to its root; those that it lacks are left out.
 
     Links are not followed.
 
+    Args:
+        image: The image.
+        paths: Of the files.
+        largest: Most bytes of a file; 16 MB unless more are known to be needed.
+
     Raises:
-        InputError: `base-invalid`, a layer is broken, or a file is larger than 16 MB.
+        InputError: `base-invalid`, a layer is broken, or a file is larger.
+        VerificationError: `digest-mismatch`, from reading a layer.
     """
     found: dict[str, ImageFile] = {}
     wanted = set(paths)
     for layer in reversed(image.layers):
         if not wanted:
             break
-        there, hidden = _of_layer(layer, wanted)
-        found |= there
-        wanted -= there.keys() | hidden
+        look = _Look(layer, wanted, largest)
+        visit(layer, look)
+        found |= look.found
+        wanted -= look.found.keys() | look.hidden
     return found
 
 
-def _of_layer(layer: Layer, wanted: set[str]) -> tuple[dict[str, ImageFile], set[str]]:
-    """Return what one layer has of the wanted files, and which of them it hides."""
-    found: dict[str, ImageFile] = {}
-    hidden: set[str] = set()
-    what = f"the layer {layer.descriptor.digest} of the base image"
-    with damage_of(what), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-                path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-                hidden |= _hidden_by(path, member, wanted)
-                if path in wanted and member.isreg():
-                    found[path] = _file(archive, member, what)
-        plain.drain()
-    if plain.digest != layer.diff_id:
-        raise InputError("base-invalid", f"{what} has the diff ID {plain.digest}, not {layer.diff_id}")
-    return found, hidden
+class _Look:
+    """Takes the wanted files of a layer, and notes which of lower layers it hides (`layer_members.Visitor`)."""
 
+    def __init__(self, layer: Layer, wanted: set[str], largest: int) -> None:
+        self.found: dict[str, ImageFile] = {}
+        self.hidden: set[str] = set()
+        self._layer = layer
+        self._wanted = wanted
+        self._largest = largest
 
-def _hidden_by(path: str, member: tarfile.TarInfo, wanted: set[str]) -> set[str]:
-    """Return the wanted files of lower layers that a member hides: by a whiteout, or standing in their way."""
-    folder, slash, name = path.rpartition("/")
-    if name == _OPAQUE:
-        return {each for each in wanted if each.startswith(f"{folder}{slash}")}
-    if name.startswith(_WHITEOUT):
-        gone = f"{folder}{slash}{name[len(_WHITEOUT) :]}"
-        return {each for each in wanted if each == gone or each.startswith(f"{gone}/")}
-    if member.isdir():
-        return {path} & wanted
-    return {each for each in wanted if each == path or each.startswith(f"{path}/")}
+    def hide(self, path: str) -> None:
+        self.hidden |= {each for each in self._wanted if each == path or each.startswith(f"{path}/")}
 
+    def hide_inside(self, folder: str) -> None:
+        self.hidden |= {each for each in self._wanted if not folder or each.startswith(f"{folder}/")}
 
-def _file(archive: tarfile.TarFile, member: tarfile.TarInfo, what: str) -> ImageFile:
-    if member.size > _LARGEST:
-        raise InputError("base-invalid", f"{what} has `{member.name}` with {member.size:,} bytes")
-    stream = archive.extractfile(member)
-    assert stream is not None, "it is a file"
-    return ImageFile(data=stream.read(), mode=member.mode & 0o7777, uid=member.uid, gid=member.gid)
+    def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        if member.isdir():
+            self.hidden |= {path} & self._wanted
+            return
+        self.hide(path)
+        if path in self._wanted and member.isreg():
+            if member.size > self._largest:
+                what = f"the layer {self._layer.descriptor.digest}"
+                raise InputError("base-invalid", f"{what} has `{path}` with {member.size:,} bytes")
+            mode = member.mode & 0o7777
+            self.found[path] = ImageFile(data=read(), mode=mode, uid=member.uid, gid=member.gid)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import IO, Protocol
 
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
 from mlflow_dbimage.oci.verified import DigestingStream
 
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT = ".wh."
+
+OpenContent = Callable[[], IO[bytes]]
 
 
 class Visitor(Protocol):
@@ -37,6 +41,28 @@ class Visitor(Protocol):
         """
 
 
+def read_layer(layer: Layer, what: str, look: Callable[[tarfile.TarInfo, OpenContent], None]) -> Digest:
+    """Read a layer to its end, and return the digest of its archive, which its diff ID should be.
+
+    Args:
+        layer: The layer.
+        what: It is called, in messages.
+        look: Called with each member, and what opens the content of a regular file, to be read at once.
+
+    Raises:
+        InputError: `base-invalid`, the layer is no tar archive, or damaged.
+        VerificationError: `digest-mismatch`, from opening and reading it.
+    """
+    with damage_of(what), layer.open() as blob:
+        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
+            for member in archive:
+                look(member, partial(_content, archive, member))
+                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
+        plain.drain()
+    return plain.digest
+
+
 def visit(layer: Layer, visitor: Visitor) -> None:
     """Read a layer to its end; its diff ID is verified.
 
@@ -46,15 +72,9 @@ def visit(layer: Layer, visitor: Visitor) -> None:
         VerificationError: `digest-mismatch`, from opening and reading it.
     """
     what = f"the layer {layer.descriptor.digest} of the base image"
-    with damage_of(what), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                _tell(archive, member, visitor)
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-        plain.drain()
-    if plain.digest != layer.diff_id:
-        raise InputError("base-invalid", f"{what} has the diff ID {plain.digest}, not {layer.diff_id}")
+    found = read_layer(layer, what, partial(_tell, visitor))
+    if found != layer.diff_id:
+        raise InputError("base-invalid", f"{what} has the diff ID {found}, not {layer.diff_id}")
 
 
 def relative_path(name: str) -> str:
@@ -69,7 +89,7 @@ def relative_path(name: str) -> str:
     return "/".join(parts)
 
 
-def _tell(archive: tarfile.TarFile, member: tarfile.TarInfo, visitor: Visitor) -> None:
+def _tell(visitor: Visitor, member: tarfile.TarInfo, content: OpenContent) -> None:
     path = relative_path(member.name)
     folder, slash, name = path.rpartition("/")
     if path == "":
@@ -79,10 +99,10 @@ def _tell(archive: tarfile.TarFile, member: tarfile.TarInfo, visitor: Visitor) -
     elif name.startswith(_WHITEOUT):
         visitor.hide(f"{folder}{slash}{name[len(_WHITEOUT) :]}")
     else:
-        visitor.see(path, member, lambda: _content(archive, member))
+        visitor.see(path, member, lambda: content().read())
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     stream = archive.extractfile(member)
     assert stream is not None, "it is a file"
-    return stream.read()
+    return stream
