@@ -77,6 +77,8 @@ class ImageRecord:
     """Digest of the list of modules that have byte code."""
     compressor: str
     layers: tuple[LayerRecord, ...]
+    environment_budget: int | None = None
+    """The smallest budget of layers that shares its packages out as they are; None where that was not recorded."""
     format: int = FORMAT
 
     def to_labels(self) -> dict[str, str]:
@@ -96,7 +98,7 @@ class ImageRecord:
                 return None
             data["layers"] = tuple(_layer_record(layer) for layer in data["layers"])
             data["parents"] = {path: _owner(*owner) for path, owner in data["parents"].items()}
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
+            return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 

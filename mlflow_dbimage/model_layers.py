@@ -124,8 +124,13 @@ def group(env: PackedEnv, budget: int) -> tuple[LayerGroup, ...]:
 
 
 def budget_of(titles: Iterable[str]) -> int:
-    """Return a budget with which `group` gives the groups of these titles again."""
+    """Return the smallest budget with which `group` gives the groups of these titles again."""
     return sum(1 for title in titles if title not in (_OTHER_CONDA, _OTHER, _LOCK)) + 2
+
+
+def environment_budget(layers: Iterable[AddedLayer]) -> int:
+    """Return the smallest budget with which an environment gives these layers again."""
+    return budget_of(layer.title for layer in layers if layer.kind == "environment")
 
 
 def write_environment(

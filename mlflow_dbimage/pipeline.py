@@ -263,4 +263,5 @@ def _record(
         bytecode_modules=environment.bytecode_modules,
         compressor=style.compression.identity,
         layers=model_image.layer_records(layers),
+        environment_budget=model_layers.environment_budget(layers),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mlflow_dbimage import base_image, model_layers, model_reference, model_spec, recorded_lock
+from mlflow_dbimage import base_image, model_reference, model_spec, recorded_lock
 from mlflow_dbimage.base_image import BaseImage, BaseSources
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import FORMAT, RECORD_LABEL, ImageRecord
@@ -35,17 +35,13 @@ class Subject:
     record: ImageRecord
     own: tuple[Addition, ...]
     """Its layers above the base."""
+    environment_budget: int
+    """How many layers its environment was allowed, as far as that matters."""
 
     def layers(self, kind: str) -> tuple[Layer, ...]:
         """Return our layers of a kind, lowest first."""
         pairs = zip(self.record.layers, self.own, strict=False)  # a layer too many is found by the comparison
         return tuple(addition.layer for record, addition in pairs if record.kind == kind)
-
-    def environment_budget(self) -> int:
-        """Return how many layers its environment was allowed, as far as that matters."""
-        pairs = zip(self.record.layers, self.own, strict=False)
-        titles = (addition.created_by for record, addition in pairs if record.kind == "environment")
-        return model_layers.budget_of(title.removeprefix("dbimage: environment: ") for title in titles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +76,11 @@ def read_subject(name: str, image: Image) -> Subject:
         own = additions_of(image, record.base_layers)
     except ValueError as error:
         raise _cannot(name, f"its layers are not those of its record: {error}", None) from error
-    return Subject(image=image, record=record, own=own)
+    budget = record.environment_budget
+    if not isinstance(budget, int):
+        why = "its record does not say how its packages were shared out to layers"
+        raise _cannot(name, why, "build the model again with this version")
+    return Subject(image=image, record=record, own=own, environment_budget=budget)
 
 
 def _cannot(name: str, why: str, hint: str | None) -> InputError:

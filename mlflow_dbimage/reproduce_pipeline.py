@@ -172,7 +172,7 @@ def _environment(subject: Subject, parts: _Parts, tools: ReproduceTools, work: P
         spec=parts.model.spec,
         platform=Platform.parse(record.platform),
         bytecode=record.bytecode if golden is None else golden.bytecode,
-        budget=subject.environment_budget(),
+        budget=subject.environment_budget,
         style=parts.style,
         base=golden,
     )
@@ -221,6 +221,7 @@ def _record(
         bytecode_modules=environment.bytecode_modules,
         compressor=parts.style.compression.identity,
         layers=model_image.layer_records(layers),
+        environment_budget=model_layers.environment_budget(layers),
     )
 
 

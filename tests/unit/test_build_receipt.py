@@ -39,6 +39,11 @@ def test_a_record_comes_back_from_its_labels() -> None:
     assert ImageRecord.from_labels(RECORD.to_labels()) == RECORD
 
 
+def test_a_record_without_the_budget_of_its_layers_is_read_too() -> None:
+    data = {key: value for key, value in RECORD_DATA.items() if key != "environment_budget"}
+    assert ImageRecord.from_labels({RECORD_LABEL: json.dumps(data)}) == RECORD
+
+
 def test_labels_say_in_the_fields_terms_what_people_look_for() -> None:
     labels = RECORD.to_labels()
     assert labels["org.opencontainers.image.base.digest"] == RECORD.base_digest

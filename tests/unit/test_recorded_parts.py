@@ -20,7 +20,7 @@ from score_images import record
 
 def image(members: list[tuple[str, str | bytes | None]], **changes: object) -> Image:
     layer = LayerRecord(kind="model", digest="", diff_id="", size=0, contents=())
-    said: ImageRecord = replace(record(base_layers=1), layers=(layer,), **changes)
+    said: ImageRecord = replace(record(base_layers=1), **{"layers": (layer,), "environment_budget": 2, **changes})
     made = image_of(plain_layer(foreign_tar([("etc", None)])), plain_layer(foreign_tar(members)))
     return append(made, [], RunConfig(labels=said.to_labels()))
 
@@ -42,6 +42,8 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path, members: list[tuple[s
         ({"platform": "plan9/mips"}, "the platform `plan9/mips`"),
         ({"env_layout": "cluster"}, "the cluster's own Python"),
         ({"base_layers": 9}, "its layers are not those of its record"),
+        ({"environment_budget": None}, "does not say how its packages were shared out"),
+        ({"environment_budget": "3"}, "does not say how its packages were shared out"),
     ],
 )
 def test_a_record_that_cannot_be_is_told(changes: dict[str, object], says: str) -> None:
