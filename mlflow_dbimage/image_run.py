@@ -90,6 +90,10 @@ class Runner(Protocol):
     def how(self) -> How:
         """How it starts it."""
 
+    @property
+    def remark(self) -> str | None:
+        """What who runs an image should know of how that is kept apart from this machine; else None."""
+
     def score(self, image: Image, request: ScoreRequest, report: Callable[[str], None]) -> Ended:
         """Run the program to its end; each line that it writes is reported at once.
 
@@ -104,7 +108,7 @@ def run(
 
     Raises:
         UsageError: `bad-value`, the image's model does not take what was asked for.
-        InputError: `scoring-input`, the rows do not fit the model.
+        InputError: `scoring-input`, the rows do not fit the model; `model-stopped`, it used more than it may.
         VerificationError: `scoring-failed`, the model did not load or predict.
         ServiceError: `disk-failed`, the output could not be written; and what the runner raises.
     """

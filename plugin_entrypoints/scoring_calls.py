@@ -94,8 +94,11 @@ def _run(settings: Settings, image: Image, request: ScoreRequest, progress: Prog
     from mlflow_dbimage import image_run
     from mlflow_dbimage.backends.image_runs import open_runner
 
-    with progress.step("scoring"):
-        return image_run.run(image, request, open_runner(settings))
+    with progress.step("scoring") as step:
+        runner = open_runner(settings)
+        if runner.remark is not None:
+            step.note(runner.remark)
+        return image_run.run(image, request, runner)
 
 
 def _scored(done: ImageRun) -> str:

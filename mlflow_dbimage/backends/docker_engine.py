@@ -218,6 +218,7 @@ class EngineRunner:
     """
 
     how: How = "engine"
+    remark: str | None = None
 
     def __init__(self, engine: DockerEngine) -> None:
         self._engine = engine

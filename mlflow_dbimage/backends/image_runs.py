@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from mlflow_dbimage import safe_yaml
 from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.sandbox_settings import sandbox_of
 from mlflow_dbimage.backends.unpacked_env import UnpackedRunner
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord
@@ -21,7 +22,7 @@ def open_runner(settings: Settings) -> Runner:
     engine = DockerEngine.find()
     if engine is not None and engine.is_local:
         return EngineRunner(engine)
-    return UnpackedRunner(BuildCache.open(settings.cache_dir).directory("unpacked"))
+    return UnpackedRunner(BuildCache.open(settings.cache_dir).directory("unpacked"), lambda: sandbox_of(settings))
 
 
 def model_example(image: Image, folder: Path) -> Path | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_dbimage.errors import disk_errors
+from mlflow_dbimage.errors import VerificationError, disk_errors
 from mlflow_dbimage.image_run import ScoreRequest
 
 
@@ -29,10 +30,22 @@ class ResultFolder:
         }
 
     def publish(self) -> None:
-        """Move the results to their places."""
+        """Move the results to their places.
+
+        Raises:
+            VerificationError: `scoring-failed`, one is no plain file: a link would have us read what it leads to.
+        """
         with disk_errors():
+            for name in self.names().values():
+                _must_be_plain(self.path / name)
             for place, name in reversed(self.names().items()):
                 shutil.move(self.path / name, place)
+
+
+def _must_be_plain(path: Path) -> None:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise VerificationError("scoring-failed", "the image left something else than a file as its result")
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from mlflow_dbimage.backends.mmdebstrap import PACKAGES, Mmdebstrap
 from mlflow_dbimage.backends.namespace_check import NamespaceChecker
 from mlflow_dbimage.backends.packed_check import PackedChecker
 from mlflow_dbimage.backends.pip import UvResolver
-from mlflow_dbimage.backends.sandbox import Limits, Sandbox
+from mlflow_dbimage.backends.sandbox import Sandbox
+from mlflow_dbimage.backends.sandbox_settings import limits_of, sandbox_of
 from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_pipeline import BaseTools
@@ -144,15 +145,7 @@ class Toolbox:
     @cached_property
     def sandbox(self) -> Sandbox:
         """Where code of models runs."""
-        return Sandbox.find(self._limits(), required=self._settings.sandbox == "required")
-
-    def _limits(self) -> Limits:
-        memory = self._settings.model_memory
-        return Limits(
-            seconds=self._settings.model_seconds,
-            memory=None if memory is None else memory * 10**6,
-            disk=self._settings.model_disk * 10**6,
-        )
+        return sandbox_of(self._settings)
 
     @cached_property
     def solver(self) -> Solver:
@@ -186,7 +179,8 @@ class Toolbox:
             checkers=(
                 EngineChecker(lambda: self.engine),
                 NamespaceChecker(roots),
-                PackedChecker(roots, scratch, lambda: Sandbox.find(self._limits())),  # it does not do with less
+                # It does not run without a sandbox, whether one is required or not.
+                PackedChecker(roots, scratch, lambda: Sandbox.find(limits_of(self._settings))),
             ),
             cache=self.cache,
             limits=CheckLimits.of_machine(),

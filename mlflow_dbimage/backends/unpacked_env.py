@@ -2,35 +2,35 @@
 
 The base's layers are not needed: the environment brings its own Python, and takes the C library from this
 machine. Model and environment are the image's, but for texts that name the environment's own place; the
-operating system around them is not, which is why callers say which way was used. The program gets no
-environment variables but its own: no credentials.
+operating system around them is not, which is why callers say which way was used. The program runs in the sandbox.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
-from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.score_files import result_folder
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.errors import InputError, MatchError, ServiceError, VerificationError, disk_errors
-from mlflow_dbimage.image_run import KEPT_LINES, Ended, How, ScoreRequest
+from mlflow_dbimage.errors import InputError, MatchError, ServiceError, disk_errors
+from mlflow_dbimage.image_run import Ended, How, ScoreRequest
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PASSED_ON = ("DBIMAGE_TRACEBACK", "TMPDIR", "TZ")
+_PASSED_ON = ("DBIMAGE_TRACEBACK", "TZ")
 
 
 class UnpackedRunner:
@@ -38,37 +38,53 @@ class UnpackedRunner:
 
     Args:
         directory: Where unpacked images are kept, each under its digest.
+        sandbox: Gives what runs them.
     """
 
     how: How = "unpacked"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sandbox: Callable[[], Sandbox]) -> None:
         self._directory = directory
+        self._sandbox = sandbox
+
+    @property
+    def remark(self) -> str | None:
+        """Say that limits are all that confines an image here."""
+        if self._sandbox().confinement != "limits":
+            return None
+        return "the image runs with limits, but without a sandbox: this machine allows none"
 
     def score(self, image: Image, request: ScoreRequest, report: Callable[[str], None]) -> Ended:
-        """Run the scoring program of an image on this machine.
+        """Run the scoring program of an image on this machine, as long as it takes.
 
         Raises:
             MatchError: `wrong-platform`, the image is for another kind of machine.
-            InputError: `base-invalid`, the image is not one of ours.
-            ServiceError: `engine-failed`, the image's environment does not run without its base.
-            VerificationError: A layer lacks its digest or leaves its folder, or the program does not start.
+            InputError: `base-invalid`, the image is not one of ours; `model-stopped`, it used more than it may.
+            ServiceError: `engine-failed`, the image's environment does not run without its base; `no-sandbox`.
+            VerificationError: A layer lacks its digest or leaves its folder; `scoring-failed`, a result is no
+                plain file.
         """
         check_platform(image.platform)
         _check_layout(_record(image))
-        program = unpack(image, self._directory) / SCORE_PATH[1:]
+        sandbox = self._sandbox()
+        sandbox = replace(sandbox, limits=replace(sandbox.limits, seconds=math.inf))
+        root = unpack(image, self._directory)
         with result_folder(request) as results:
-            places = {request.input: str(request.input.absolute())}
+            given = request.input.absolute()
+            places = {request.input: str(given)}
             places |= {place: str(results.path / name) for place, name in results.names().items()}
-            try:
-                ended = _started([str(program), *request.arguments(places)], results.path, report)
-            except OSError as error:
-                raise VerificationError(
-                    "scoring-failed", f"the image's scoring program does not start: {error.strerror}"
-                ) from error
-            if ended.exit_code == 0:
+            passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+            ended = sandbox.run(
+                [str(root / SCORE_PATH[1:]), *request.arguments(places)],
+                scratch=results.path,
+                environment={"PATH": _PATH, "LANG": "C.UTF-8", "TMPDIR": str(results.path), **passed_on},
+                readable=[root, *_readable(given)],
+                most_output=1,  # what a model prints is no message
+                report=report,
+            )
+            if ended.code == 0:
                 results.publish()
-            return ended
+            return Ended(exit_code=ended.code, messages=ended.errors)
 
 
 def check_platform(wanted: Platform) -> None:
@@ -170,25 +186,7 @@ def _publish(aside: Path, target: Path) -> None:
             raise
 
 
-def _started(command: list[str], folder: Path, report: Callable[[str], None]) -> Ended:
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    last_lines: deque[str] = deque(maxlen=KEPT_LINES)
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env={"PATH": _PATH, "LANG": "C.UTF-8", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                last_lines.append(line.rstrip("\n"))
-                report(last_lines[-1])
-        except BaseException:
-            process.terminate()
-            raise
-    return Ended(exit_code=process.returncode, messages="\n".join(last_lines))
+def _readable(given: Path) -> list[Path]:
+    """Name what a program reads of an input: in a folder of part files, links may lead elsewhere."""
+    links = [path for path in given.rglob("*") if path.is_symlink()] if given.is_dir() else []
+    return [given, *(link.resolve() for link in links)]

@@ -28,6 +28,7 @@ from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.validate import problems
 from mlflow_dbimage.verification import judge
+from sandboxes import sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.base]
 
@@ -86,7 +87,7 @@ def test_the_container_predicts_what_plain_mlflow_predicts(
 
 
 def test_the_unpacked_layers_predict_what_plain_mlflow_predicts(image: Image, sample: str, tmp_path: Path) -> None:
-    done, predictions = scored(image, sample, UnpackedRunner(tmp_path / "runs"), tmp_path)
+    done, predictions = scored(image, sample, UnpackedRunner(tmp_path / "runs", sandbox), tmp_path)
     assert done.how == "unpacked"
     pandas.testing.assert_frame_equal(predictions, expected(sample), rtol=1e-6)
 

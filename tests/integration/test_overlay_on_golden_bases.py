@@ -28,6 +28,7 @@ from mlflow_dbimage.image_run import ScoreRequest
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image, Layer
 from mlflow_dbimage.oci.layout import Layout
+from sandboxes import sandbox
 from services.golden_bases import MadeBase
 from whole_environment import Tree, install_whole, states, unpack_all
 
@@ -165,7 +166,7 @@ def test_the_runtimes_own_pins_add_next_to_nothing(
     assert laid_over(image) == []
     assert receipt["added_size"] < 5_000_000
     assert_predicts(image, "sklearn-churn", runner, tmp_path)
-    assert_predicts(image, "sklearn-churn", UnpackedRunner(tmp_path / "unpacked"), tmp_path)
+    assert_predicts(image, "sklearn-churn", UnpackedRunner(tmp_path / "unpacked", sandbox), tmp_path)
 
 
 #: Prints kind, mode and content of all in a folder, as `whole_environment.states` does.

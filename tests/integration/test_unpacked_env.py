@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, check_platform, unpack
 from mlflow_dbimage.errors import InputError, MatchError, ServiceError, VerificationError
 from mlflow_dbimage.image_run import ScoreRequest, run
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import RunConfig, append
+from sandboxes import sandbox
 from score_images import COPY, HEAD, record, score_image
 
 
@@ -27,7 +29,7 @@ def rows(tmp_path: Path) -> Path:
 def test_a_run_writes_the_output_and_says_how(tmp_path: Path, rows: Path):
     image = score_image(tmp_path / "blobs")
     request = ScoreRequest(input=rows, output=tmp_path / "new folder" / "scores.csv")
-    done = run(image, request, UnpackedRunner(tmp_path / "unpacked"))
+    done = run(image, request, UnpackedRunner(tmp_path / "unpacked", sandbox))
     assert (done.how, done.rows, done.scored, done.rejected) == ("unpacked", 2, 2, 0)
     assert request.output.read_text() == rows.read_text()
     assert os.listdir(request.output.parent) == ["scores.csv"]
@@ -36,7 +38,7 @@ def test_a_run_writes_the_output_and_says_how(tmp_path: Path, rows: Path):
 def test_rejects_come_along(tmp_path: Path, rows: Path):
     script = COPY + 'echo "{}" > "$rejects"\n'
     request = ScoreRequest(input=rows, output=tmp_path / "scores.csv", rejects=tmp_path / "bad.jsonl")
-    run(score_image(tmp_path / "blobs", script), request, UnpackedRunner(tmp_path / "unpacked"))
+    run(score_image(tmp_path / "blobs", script), request, UnpackedRunner(tmp_path / "unpacked", sandbox))
     assert (tmp_path / "bad.jsonl").read_text() == "{}\n"
 
 
@@ -45,7 +47,7 @@ def test_lines_are_reported_as_they_come(tmp_path: Path, rows: Path):
     heard = []
     request = ScoreRequest(input=rows, output=tmp_path / "scores.csv")
     with pytest.raises(InputError, match=r"^row 2, column `a`: bad") as caught:
-        run(score_image(tmp_path / "b", script), request, UnpackedRunner(tmp_path / "u"), heard.append)
+        run(score_image(tmp_path / "b", script), request, UnpackedRunner(tmp_path / "u", sandbox), heard.append)
     assert caught.value.code == "scoring-input"
     assert heard == ["loading", "error: row 2, column `a`: bad"]
     assert not request.output.exists()
@@ -59,7 +61,7 @@ def test_a_failed_run_leaves_what_was_there(tmp_path: Path, rows: Path):
         run(
             score_image(tmp_path / "b", script),
             ScoreRequest(input=rows, output=output),
-            UnpackedRunner(tmp_path / "u"),
+            UnpackedRunner(tmp_path / "u", sandbox),
         )
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".dbimage-run-*"))
@@ -71,7 +73,7 @@ def test_the_program_gets_no_credentials(tmp_path: Path, rows: Path, monkeypatch
     monkeypatch.setenv("TZ", "UTC")
     script = HEAD + 'export > "$output"\necho "read 1 rows, scored 1, rejected 0, in 0.1 s" >&2\n'
     output = tmp_path / "environment"
-    runner = UnpackedRunner(tmp_path / "u")
+    runner = UnpackedRunner(tmp_path / "u", sandbox)
     run(score_image(tmp_path / "b", script), ScoreRequest(input=rows, output=output), runner)
     names = {line.split()[1].split("=")[0] for line in output.read_text().splitlines()}
     assert names <= {"LANG", "PATH", "PWD", "OLDPWD", "TZ", "TMPDIR", "SHLVL", "_"}
@@ -79,8 +81,50 @@ def test_the_program_gets_no_credentials(tmp_path: Path, rows: Path, monkeypatch
 
 def test_a_program_that_cannot_start_is_told_of(tmp_path: Path, rows: Path):
     image = score_image(tmp_path / "blobs", "#!/no/such/shell\n")
-    with pytest.raises(VerificationError, match="does not start: No such file or directory"):
-        run(image, ScoreRequest(input=rows, output=tmp_path / "scores.csv"), UnpackedRunner(tmp_path / "u"))
+    with pytest.raises(VerificationError, match="No such file or directory"):
+        run(
+            image,
+            ScoreRequest(input=rows, output=tmp_path / "scores.csv"),
+            UnpackedRunner(tmp_path / "u", sandbox),
+        )
+
+
+@pytest.mark.sandbox
+def test_the_program_sees_its_input_and_nothing_else(tmp_path: Path, rows: Path):
+    (tmp_path / "secret").write_text("swordfish")
+    script = f"cat {tmp_path}/secret /etc/shadow >&2\n(echo x > {tmp_path}/harm)\n(: > '{rows}')\nexit 0\n"
+    heard: list[str] = []
+    runner = UnpackedRunner(tmp_path / "u", sandbox)
+    image = score_image(tmp_path / "b", COPY + script)
+    run(image, ScoreRequest(input=rows, output=tmp_path / "scores.csv"), runner, heard.append)
+    assert not [line for line in heard if "swordfish" in line or "root:" in line]
+    assert not (tmp_path / "harm").exists()
+    assert rows.read_text() == (tmp_path / "scores.csv").read_text() != ""
+
+
+def test_part_files_may_be_links(tmp_path: Path, rows: Path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.csv").symlink_to(rows)
+    script = HEAD + 'cp "$input/0.csv" "$output" && echo "read 2 rows, scored 2, rejected 0, in 0.1 s" >&2\n'
+    request = ScoreRequest(input=tmp_path / "parts", output=tmp_path / "scores.csv")
+    run(score_image(tmp_path / "b", script), request, UnpackedRunner(tmp_path / "u", sandbox))
+    assert request.output.read_text() == rows.read_text()
+
+
+@pytest.mark.parametrize("left", ['ln -s /etc/passwd "$output"', 'mkdir "$output"', 'echo > a; ln a "$output"'])
+def test_a_result_that_is_no_plain_file_is_refused(tmp_path: Path, rows: Path, left: str):
+    script = HEAD + left + '\necho "read 2 rows, scored 2, rejected 0, in 0.1 s" >&2\n'
+    image = score_image(tmp_path / "b", script)
+    request = ScoreRequest(input=rows, output=tmp_path / "scores.csv")
+    with pytest.raises(VerificationError) as caught:
+        run(image, request, UnpackedRunner(tmp_path / "u", sandbox))
+    assert caught.value.code == "scoring-failed"
+    assert not os.path.lexists(request.output)
+
+
+def test_where_nothing_but_limits_confines_it_that_is_said(tmp_path: Path):
+    assert "without a sandbox" in str(UnpackedRunner(tmp_path, lambda: Sandbox(confinement="limits")).remark)
+    assert UnpackedRunner(tmp_path, lambda: Sandbox(confinement="namespaces")).remark is None
 
 
 def test_only_layers_above_the_base_are_unpacked_and_only_once(tmp_path: Path):
@@ -129,5 +173,9 @@ def test_an_environment_in_its_bases_python_does_not_run_without_it(tmp_path: Pa
     labels = replace(record(base_layers=1), env_layout="cluster").to_labels()
     image = append(score_image(tmp_path / "blobs"), [], RunConfig(labels=labels))
     with pytest.raises(ServiceError, match="in the Python of its base") as caught:
-        run(image, ScoreRequest(input=rows, output=tmp_path / "out.csv"), UnpackedRunner(tmp_path / "unpacked"))
+        run(
+            image,
+            ScoreRequest(input=rows, output=tmp_path / "out.csv"),
+            UnpackedRunner(tmp_path / "unpacked", sandbox),
+        )
     assert caught.value.code == "engine-failed"

@@ -21,6 +21,7 @@ class EndedRunner:
     """A runner whose program has always ended already."""
 
     how: How = "engine"
+    remark = None
 
     def __init__(self, exit_code: int, messages: str) -> None:
         self._ended = Ended(exit_code=exit_code, messages=messages)
