@@ -116,9 +116,11 @@ class MlflowStore:
     def _download(self, reference: ModelReference, aside: Path) -> Path:
         uri = reference.uri if reference.kind == "path" else reference.pinned_uri
         with store_errors(reference.pinned_uri):
+            redirects = importlib.import_module("mlflow_dbimage.backends.mlflow_redirects")
             artifacts = importlib.import_module("mlflow.artifacts")
             # Always with a target: without one MLflow gives its store's own directory, and writes into it.
-            return Path(artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside / "model")))
+            with redirects.checked_redirects():
+                return Path(artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside / "model")))
 
 
 def _find_registered(client: Any, reference: ModelReference) -> FoundModel:

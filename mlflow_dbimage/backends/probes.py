@@ -9,12 +9,14 @@ import sys
 import sysconfig
 import tempfile
 import urllib.request
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from mlflow_dbimage.backends import web_requests
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
 from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
@@ -201,12 +203,17 @@ def _ask_channel(url: str) -> None:
 def _status(url: str, channel: str) -> int:
     import urllib3
 
-    headers = IndexCredentials([channel]).headers(url)
-    retries = urllib3.Retry(0, redirect=3, raise_on_redirect=False)
+    credentials = IndexCredentials([channel])
     try:
-        with _pool(url) as pool:
-            return pool.request(
-                "HEAD", _bare(url), headers=headers, retries=retries, timeout=urllib3.Timeout(_SECONDS)
+        with ExitStack() as pools:
+            return web_requests.request(
+                "HEAD",
+                _bare(url),
+                pool=lambda place: pools.enter_context(_pool(place)),
+                headers=credentials.headers,
+                failed=lambda reason: ServiceError("channel-failed", f"the channel `{masked(channel)}`: {reason}"),
+                retries=False,
+                timeout=urllib3.Timeout(_SECONDS),
             ).status
     except urllib3.exceptions.HTTPError as error:
         reason = type(getattr(error, "reason", None) or error).__name__

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from mlflow_dbimage.backends import web_requests
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
 from mlflow_dbimage.errors import ServiceError, VerificationError, disk_errors
 from mlflow_dbimage.locking.lock_inputs import without_credentials
@@ -77,8 +78,13 @@ class Downloader:
     def _copy(self, url: str, out: BinaryIO, advance: Callable[[int], None]) -> tuple[str, int]:
         if urlsplit(url).scheme == "file":
             return _copy_file(Path(unquote(urlsplit(url).path)), out, advance)
-        response = self._pool(url).request(
-            "GET", url, headers=self._credentials.headers(url), preload_content=False
+        response = web_requests.request(
+            "GET",
+            url,
+            pool=self._pool,
+            headers=self._credentials.headers,
+            failed=partial(_failed, url),
+            preload_content=False,
         )
         try:
             if response.status != 200:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-import socket
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
+
+from mlflow_dbimage import redirects
+from mlflow_dbimage.redirects import Address, addresses_of
 
 _HUB_NAMES = frozenset({"index.docker.io", "docker.io"})
 _PORTS = {"http": 80, "https": 443}
@@ -63,14 +65,14 @@ class Home:
     def objection(self, url: str) -> str | None:
         """Say why a URL is not visited; None where it may be.
 
-        A registry may not send us into a network that is nearer to us than itself (SSRF).
+        Beside what no server may do (`redirects`), a registry may not send us into a network that is nearer to us
+        than itself.
         """
         target, home = urlsplit(url), urlsplit(self.root)
-        if target.scheme not in _PORTS or not target.hostname:
-            return f"the place `{target.scheme}:`, which is no web address"
-        if target.hostname == home.hostname:
-            return None
-        if max(_nearness(target.hostname)) > min(_nearness(home.hostname or "")):
+        reason = redirects.objection(url, self.root)
+        if reason is not None or target.hostname == home.hostname:
+            return reason
+        if max(_nearness(target.hostname or "")) > min(_nearness(home.hostname or "")):
             return f"the private address `{target.hostname}`"
         return None
 
@@ -92,17 +94,11 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _nearness(host: str) -> set[Nearness]:
-    """Look a host up; one that cannot be found counts as public, and is not reached anyway."""
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return {Nearness.PUBLIC}
-    return {_nearness_of(ipaddress.ip_address(text.partition("%")[0])) for text in found}
+    """Look a host up; one that cannot be found counts as public."""
+    return {_nearness_of(address) for address in addresses_of(host)} or {Nearness.PUBLIC}
 
 
-def _nearness_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Nearness:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    real = mapped or address
-    if real.is_loopback or real.is_link_local or real.is_unspecified:
+def _nearness_of(address: Address) -> Nearness:
+    if address.is_loopback or address.is_link_local or address.is_unspecified:
         return Nearness.THIS_MACHINE
-    return Nearness.PUBLIC if real.is_global else Nearness.PRIVATE
+    return Nearness.PUBLIC if address.is_global else Nearness.PRIVATE

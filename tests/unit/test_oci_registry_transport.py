@@ -209,15 +209,15 @@ def test_a_public_registry_may_not_send_us_into_a_private_network(
     realm = f'Bearer realm="http://{address}/token",service="x"'
     unauthorized = error(401, "UNAUTHORIZED", "", {"WWW-Authenticate": realm})
     server.faults.append(Fault(method="GET", path="tags", times=9, reply=unauthorized))
-    with pytest.raises(ServiceError, match="private address") as caught:
+    with pytest.raises(ServiceError, match="private address|where clouds give") as caught:
         public.tags()
     assert caught.value.code == "registry-failed"
     place = {"Location": f"http://{address}/upload?secret=1"}
     server.faults.append(Fault(method="POST", path="uploads", times=9, reply=Reply(status=202, headers=place)))
-    with pytest.raises(ServiceError, match="private address"):
+    with pytest.raises(ServiceError, match="private address|where clouds give"):
         public.put_blob(b"{}")
     server.faults.append(Fault(method="GET", path="manifests", reply=Reply(status=307, headers=place)))
-    with pytest.raises(ServiceError, match="private address"):
+    with pytest.raises(ServiceError, match="private address|where clouds give"):
         public.resolve("v1")
     assert {each.host for each in server.asked} == {PUBLIC}
 
