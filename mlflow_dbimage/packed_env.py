@@ -273,7 +273,7 @@ def _normal_path(path: str) -> str:
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
-            parts.pop()
+            del parts[-1:]
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)

@@ -21,6 +21,7 @@ from rattler.package_cache import PackageCacheLayer, ValidationMode
 
 from mlflow_dbimage.backends.conda_access import ChannelAsOf, channel_client
 from mlflow_dbimage.backends.conda_archives import check_local_archives, local_path, spoil_unreadable
+from mlflow_dbimage.backends.conda_contents import ContentCheck
 from mlflow_dbimage.backends.conda_errors import service_error, unsolvable
 from mlflow_dbimage.backends.conda_keeping import kept_or_new, with_the_rest
 from mlflow_dbimage.backends.conda_offers import offers_of
@@ -147,8 +148,14 @@ class RattlerConda:
         """Install packages into a new prefix; scripts of packages are not run.
 
         What the cache has is held against its hashes first, and fetched again where it differs.
+
+        Raises:
+            InputError: `model-unsafe`, a package would write where it may not.
+            ServiceError: `channel-failed`, `offline`.
+            VerificationError: `digest-mismatch`.
         """
         records = [record_of(each) for each in packages]
+        content = ContentCheck(self._packages, packages)
         check_local_archives(packages)
         spoil_unreadable(self._packages, packages)
         layer = PackageCacheLayer(self._packages).with_validation_mode(ValidationMode.full())
@@ -165,7 +172,7 @@ class RattlerConda:
                 execute_link_scripts=False,
                 show_progress=False,
                 client=channel_client(self._configured),
-                reporter=_Reporter(step.advance),
+                reporter=_Reporter(step.advance, content.look),
                 package_cache=cache,
                 alternative_target_prefix=image_prefix,
             )
@@ -173,7 +180,9 @@ class RattlerConda:
                 self._run(install, [each.url.rsplit("/", 2)[0] for each in packages], offline=offline)
             except BaseException:  # Ctrl-C as well
                 _let_workers_end()
+                content.refuse()
                 raise
+            content.refuse()
         return settle_shared_paths(prefix)
 
     def validators(self, request: CondaRequest) -> dict[str, str]:
@@ -217,10 +226,16 @@ class RattlerConda:
 
 
 class _Reporter:
-    """Passes rattler's word on finished packages to a step."""
+    """Passes on rattler's word on finished packages, and on those that it is about to install."""
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
+    def __init__(self, advance: Callable[[int], None], look: Callable[[str], None]) -> None:
         self._advance = advance
+        self._look = look
+
+    def on_link_start(self, operation: int, package_name: str) -> int:
+        """Look at a package that is in the cache now."""
+        self._look(package_name)
+        return operation
 
     def on_transaction_operation_complete(self, operation: int) -> None:
         """Count one package."""

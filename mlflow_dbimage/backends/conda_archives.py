@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.documents import read_json
 
 # What is read to install a package, besides `paths.json`.
 _METADATA = ("index.json", "link.json")
@@ -64,7 +64,7 @@ def _is_readable(info: Path) -> bool:
     try:
         for name in _METADATA:
             with suppress(FileNotFoundError):  # not every package has each
-                json.loads((info / name).read_bytes())
+                read_json((info / name).read_bytes())
     except ValueError:
         return False
     return True

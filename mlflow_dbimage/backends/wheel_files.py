@@ -200,6 +200,7 @@ class _Prefix(WheelDestination):
         target = f"{self._prefix}/{place}"
         folder = target.rpartition("/")[0]
         if folder not in self._made:
+            self._must_be_inside(folder)
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._made.add(folder)
         known = None if scheme == "scripts" else self._hashes.get((scheme, path))
@@ -208,6 +209,13 @@ class _Prefix(WheelDestination):
         with os.fdopen(descriptor, "wb") as out:
             digest, size = _copy(stream, out, hashed=known is None)
         return RecordEntry(path, Hash("sha256", _record_hash(known or digest)), size)
+
+    def _must_be_inside(self, folder: str) -> None:
+        """Refuse a folder to which a link of a conda package leads."""
+        if not Path(folder).resolve().is_relative_to(Path(self._prefix).resolve()):
+            raise InputError(
+                "model-unsafe", f"a wheel has files below `{folder}`, which leads out of the environment"
+            )
 
     def _place(self, scheme: str, path: str) -> str:
         return _joined(self._folders[scheme], path)
