@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
+from mlflow_dbimage.oci.disk_room import must_fit
 from mlflow_dbimage.oci.image import Layer
 from mlflow_dbimage.oci.verified import DigestingStream
 
@@ -38,6 +39,7 @@ def unpack_layer(layer: Layer, root: Path, *, leave_out_devices: bool = False) -
         VerificationError: `digest-mismatch`, it does not have its diff ID; `image-invalid`, it has a path or a
             kind of file that it may not have.
         InputError: `base-invalid`, it is no archive.
+        ServiceError: `disk-failed`, it has a file for which there is no room.
     """
     unpacking = _Unpacking(root, leave_out_devices)
     with layer.open() as blob, damage_of(f"the layer {layer.descriptor.digest}"):
@@ -53,6 +55,22 @@ def unpack_layer(layer: Layer, root: Path, *, leave_out_devices: bool = False) -
             ) from error
     if stream.digest != layer.diff_id:
         raise VerificationError("digest-mismatch", f"a layer has the diff ID {stream.digest}, not {layer.diff_id}")
+
+
+def place_in(root: Path, path: str) -> Path | None:
+    """Return the place of a path in a folder to which layers were unpacked; None where a link is on its way.
+
+    Links of an image mean its own root, and lead anywhere from this one.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in path:
+        return None
+    place = root
+    for part in parts:
+        place = place / part
+        if place.is_symlink():
+            return None
+    return place
 
 
 class _Unpacking:
@@ -96,6 +114,7 @@ class _Unpacking:
         elif member.islnk():
             _link(path, self._path(member.linkname))
         elif member.isfile():
+            must_fit(member.size, self._root, f"`{member.name}` in a layer")
             _write(archive, member, path, mode)
         elif not self._leave_out_devices:
             raise VerificationError("image-invalid", f"`{member.name}` in a layer is a device or a pipe")

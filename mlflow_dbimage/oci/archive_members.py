@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.compression import damages, opened_tar
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.disk_room import must_fit
 from mlflow_dbimage.oci.verified import verified
 
 _CHUNK = 1 << 20
@@ -27,6 +27,7 @@ def without_compression(path: Path, scratch: Path) -> Path:
 
     Raises:
         InputError: `base-invalid`, it cannot be read.
+        ServiceError: `disk-failed`, there is no room for what it unpacks to.
     """
     with _readable(path), opened_tar(path) as stream:
         if isinstance(stream, io.BufferedReader):
@@ -36,7 +37,9 @@ def without_compression(path: Path, scratch: Path) -> Path:
             target = scratch / f"{Digest.of_stream(compressed).hex}.tar"
         with tempfile.NamedTemporaryFile(dir=scratch, prefix=".archive-", delete=False) as out:
             try:
-                shutil.copyfileobj(stream, out, _CHUNK)
+                while chunk := stream.read(_CHUNK):
+                    must_fit(len(chunk), scratch, f"`{path}`")
+                    out.write(chunk)
                 Path(out.name).replace(target)
             finally:
                 Path(out.name).unlink(missing_ok=True)

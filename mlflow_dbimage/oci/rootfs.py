@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlflow_dbimage.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor, 
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import CONSTANT_TIME, Image, Layer, canonical_json
 from mlflow_dbimage.oci.layer import LayerSink, new_layer
+from mlflow_dbimage.oci.verified import EndingStream
 
 _CHUNK = 1 << 20
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -87,18 +87,15 @@ def _copy(stream: BinaryIO, sink: LayerSink, path: Path) -> None:
             pass
 
 
-class _Passing(io.RawIOBase):
+class _Passing(EndingStream):
     """A stream that writes what is read from it to a sink."""
 
     def __init__(self, source: BinaryIO, sink: LayerSink) -> None:
         self._source = source
         self._sink = sink
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any, /) -> int:
         data = self._source.read(len(buffer))
         buffer[: len(data)] = data
         self._sink.write(data)
-        return len(data)
+        return self._told(len(data))

@@ -11,6 +11,7 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 
 _CHUNK = 1 << 20
+_MOST_ENDS = 100
 
 
 class Source(Protocol):
@@ -20,7 +21,28 @@ class Source(Protocol):
         """Give up to `size` bytes, none at the end."""
 
 
-class DigestingStream(io.RawIOBase):
+class EndingStream(io.RawIOBase):
+    """A stream that is not read on and on after its end.
+
+    `tarfile` skips a file by reading as much as its header says, whether that is there or not: for a file of
+    2**60 bytes that takes years.
+    """
+
+    _ends = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def _told(self, count: int) -> int:
+        """Take note of how many bytes were read."""
+        self._ends = 0 if count else self._ends + 1
+        if self._ends > _MOST_ENDS:
+            raise EOFError("it ends within a file")
+        return count
+
+
+class DigestingStream(EndingStream):
     """A stream that counts and digests what is read from it.
 
     Args:
@@ -32,17 +54,13 @@ class DigestingStream(io.RawIOBase):
         self._state = hashlib.sha256()
         self.size = 0
 
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
     def readinto(self, buffer: Any, /) -> int:
         """Read some of the stream."""
         data = self._source.read(len(buffer)) or b""
         buffer[: len(data)] = data
         self._state.update(data)
         self.size += len(data)
-        return len(data)
+        return self._told(len(data))
 
     def drain(self) -> None:
         """Read what is left: an archive may end before its stream does."""
