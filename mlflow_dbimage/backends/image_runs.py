@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mlflow_dbimage import safe_yaml
 from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
-from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.layer_unpacking import place_in, unpack_layer
 from mlflow_dbimage.backends.sandbox_settings import sandbox_of
 from mlflow_dbimage.backends.unpacked_env import UnpackedRunner
 from mlflow_dbimage.build_cache import BuildCache
@@ -40,12 +40,14 @@ def model_example(image: Image, folder: Path) -> Path | None:
     for layer in image.layers:
         if str(layer.descriptor.digest) in wanted:
             unpack_layer(layer, folder)
-    return example_file(folder / MODEL_PATH[1:])
+    model = place_in(folder, MODEL_PATH)
+    return None if model is None else example_file(model)
 
 
 def example_file(model: Path) -> Path | None:
     """Find the input example in the directory of a model."""
-    described = safe_yaml.load((model / "MLmodel").read_bytes()) if (model / "MLmodel").is_file() else None
+    written = _file(model, "MLmodel")
+    described = None if written is None else safe_yaml.load(written.read_bytes())
     example = described.get("saved_input_example_info") if isinstance(described, dict) else None
     if not isinstance(example, dict):
         return None
@@ -55,7 +57,5 @@ def example_file(model: Path) -> Path | None:
 
 
 def _file(model: Path, name: object) -> Path | None:
-    if not isinstance(name, str) or ".." in PurePosixPath(name).parts or name.startswith("/"):
-        return None
-    path = model / name
-    return path if path.is_file() and not path.is_symlink() else None
+    path = None if not isinstance(name, str) or name.startswith("/") else place_in(model, name)
+    return path if path is not None and path.is_file() else None

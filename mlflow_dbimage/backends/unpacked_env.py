@@ -7,7 +7,6 @@ operating system around them is not, which is why callers say which way was used
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_dbimage.backends.layer_unpacking import unpack_layer
+from mlflow_dbimage.backends.layer_unpacking import place_in, unpack_layer
 from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.score_files import result_folder
 from mlflow_dbimage.base_record import BaseRecord
@@ -26,6 +25,7 @@ from mlflow_dbimage.errors import InputError, MatchError, ServiceError, disk_err
 from mlflow_dbimage.image_run import Ended, How, ScoreRequest
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image
 
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -153,16 +153,25 @@ def _move_texts(root: Path, target: Path, image_prefix: str) -> None:
 
     Binaries that name theirs are left: the longer name has no room in them, and Python needs none.
     """
-    prefix = root / image_prefix[1:]
+    records = place_in(root, f"{image_prefix}/conda-meta")
     moved = str(target / image_prefix[1:]).encode()
-    for record in prefix.glob("conda-meta/*.json"):
-        for file in json.loads(record.read_bytes())["paths_data"]["paths"]:
-            path = prefix / file["_path"]
-            if file.get("file_mode") != "text" or ".." in path.parts or path.is_symlink() or not path.is_file():
+    for record in records.glob("*.json") if records is not None else ():
+        for file in _texts_of(record):
+            path = place_in(root, f"{image_prefix}/{file}")
+            if path is None or not path.is_file():
                 continue
             text = path.read_bytes()
             if image_prefix.encode() in text:
                 path.write_bytes(text.replace(image_prefix.encode(), moved))
+
+
+def _texts_of(record: Path) -> list[str]:
+    """Return the texts of a conda package that name their prefix; none where its record is no such thing."""
+    try:
+        listed = [] if record.is_symlink() else read_json(record.read_bytes())["paths_data"]["paths"]
+        return [str(file["_path"]) for file in listed if file.get("file_mode") == "text"]
+    except (ValueError, LookupError, TypeError, AttributeError, OSError):
+        return []
 
 
 def _record(image: Image) -> ImageRecord:
