@@ -104,7 +104,8 @@ class DbimageError(Exception):
 
     Args:
         code: A key of `CODES`.
-        message: What is wrong, with which thing, and why; one line without a full stop, or several lines.
+        message: What is wrong, with which thing, and why; one line without a full stop, or several lines. It may
+            name what others named: what commands terminals is taken out.
         hint: What to do next, or None.
         details: What programs may want to know besides, by name, as JSON takes it.
     """
@@ -115,9 +116,9 @@ class DbimageError(Exception):
         self, code: str, message: str, *, hint: str | None = None, details: Mapping[str, Any] | None = None
     ) -> None:
         assert code in CODES, f"undeclared error code {code!r}"
-        super().__init__(message)
+        self.message = "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in message)
+        super().__init__(self.message)
         self.code = code
-        self.message = message
         self.hint = hint
         self.details = dict(details or {})
 
