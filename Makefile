@@ -30,10 +30,10 @@ lint: $(READY)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# ARGS=--quick for three minutes, ARGS="--only first,version --runs 3" for some parts.
 bench: $(READY)
-	@scripts/system_packages mmdebstrap
-	@.venv/bin/python -m scripts.bench
-	@.venv/bin/python -m scripts.bench_webhook
+	@scripts/system_packages mmdebstrap dockerd docker-registry htpasswd
+	@PYTHONPATH=tests .venv/bin/python -m scripts.bench $(ARGS)
 
 # TIME=60 for a minute; with the group `fuzz` installed, ARGS=--coverage.
 TIME ?= 3600

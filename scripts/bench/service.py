@@ -2,8 +2,9 @@
 
 `make bench` sends 50 deliveries a second for a minute to `dbimage webhook serve --workers 1`: of versions of a
 real model in a registry of MLflow's, whose images the worker makes meanwhile. The table is an SQLite file, and
-the sender is this process, on the same machine. `--workers 0` measures the door alone. It fails where a delivery
-is lost, or where the deliveries do not end in as many images as they are of versions.
+the sender is this process, on the same machine. It fails where a delivery is lost, or where the deliveries do not
+end in as many images as they are of versions. `python -m scripts.bench.service` measures that alone, and with
+`--workers 0` the door without a worker.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-
-import mlflow
 
 import sample_models
 from mlflow_dbimage.service.build import ACTIVE, Status
 from mlflow_dbimage.service.builds import Builds
 from mlflow_dbimage.service.database import open_database
 from sample_models.conda_channel import make_channel
+from scripts.bench.results import WrongResult
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = ROOT / ".cache" / "bench"
 SAMPLE = "sklearn-churn"
 COMMAND = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
@@ -55,17 +56,41 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=10, help="model versions that the deliveries are of")
     parser.add_argument("--workers", type=int, default=1, help="of which each makes one image at a time")
     given = parser.parse_args()
+    try:
+        result = measure(given.rate, given.seconds, given.distinct, given.workers)
+    except WrongResult as problem:
+        sys.exit(str(problem))
+    print(json.dumps(result, indent=2))
+
+
+def measure(rate: int, duration: int, distinct: int, workers: int) -> dict[str, Any]:
+    """Send deliveries, and return what became of them.
+
+    Args:
+        rate: Deliveries a second.
+        duration: For how many seconds.
+        distinct: Model versions that they are of.
+        workers: Of which each makes one image at a time; 0 for the door alone.
+
+    Raises:
+        WrongResult: One was lost, or they ended in other images than they should.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if given.workers:
-            register(folder, given.distinct)
-        with door(folder, given.workers) as url, closing(open_database(_table(folder))) as database:
+        variables = register(folder, distinct, build=bool(workers))
+        with (
+            door(folder, workers, variables) as url,
+            closing(open_database(_table(folder))) as database,
+        ):
             builds = Builds(database)
-            statuses, seconds = send(url, given.rate, given.rate * given.seconds, given.distinct)
+            statuses, seconds = send(url, rate, rate * duration, distinct)
             made_meanwhile = builds.counts()
-            ended = until_ended(builds) if given.workers else made_meanwhile
+            ended = until_ended(builds) if workers else made_meanwhile
+    wanted = {"built" if workers else "queued": distinct}
+    if statuses[202] + statuses[200] != rate * duration or ended != wanted:
+        raise WrongResult("deliveries were lost, or are not the images that they should be")
     seconds.sort()
-    result = {
+    return {
         "deliveries": len(seconds),
         "statuses": dict(statuses),
         "median_ms": round(1000 * statistics.median(seconds), 1),
@@ -74,37 +99,47 @@ def main() -> None:
         "builds_as_the_last_was_sent": made_meanwhile,
         "builds_at_the_end": ended,
     }
-    print(json.dumps(result, indent=2))
-    wanted = {"built" if given.workers else "queued": given.distinct}
-    if statuses[202] + statuses[200] != given.rate * given.seconds or ended != wanted:
-        sys.exit("deliveries were lost, or are not the images that they should be")
 
 
-def register(folder: Path, count: int) -> None:
-    """Register versions of a sample, and build it once: what is downloaded is no part of the measurement."""
-    os.environ.setdefault("DBIMAGE_BASE_IMAGE", "apt:bookworm")
+def register(folder: Path, count: int, *, build: bool) -> dict[str, str]:
+    """Register versions of a sample, and return the variables by which the service finds them.
+
+    Args:
+        folder: For the models and their registry.
+        count: Versions.
+        build: Whether one is built once, since what is downloaded is no part of the measurement.
+    """
     channel = make_channel(KEPT / "channel").url
-    os.environ.update(
-        DBIMAGE_CACHE_DIR=str(KEPT / "cache"),
-        DBIMAGE_CHANNEL_MAP=f"conda-forge={channel},defaults={channel}",
-        DBIMAGE_TARGET=f"oci:{folder}/images",
-        MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db",
-    )
-    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    variables = {
+        "DBIMAGE_BASE_IMAGE": os.environ.get("DBIMAGE_BASE_IMAGE", "apt:bookworm"),
+        "DBIMAGE_CACHE_DIR": str(KEPT / "cache"),
+        "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel},defaults={channel}",
+        "DBIMAGE_TARGET": f"oci:{folder}/images",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    import mlflow  # seconds
+
+    tracking = variables["MLFLOW_TRACKING_URI"]
+    client = mlflow.MlflowClient(tracking, tracking)
     client.create_registered_model("churn")
+    sample_models.make(SAMPLE, folder / "made")
     for number in range(1, count + 1):
-        sample_models.make(SAMPLE, folder / f"model-{number}")
+        shutil.copytree(folder / "made", folder / f"model-{number}")
         (folder / f"model-{number}" / "notes.txt").write_text(f"version {number}")
         client.create_model_version("churn", str(folder / f"model-{number}"))
-    subprocess.run([*COMMAND, "build", "models:/churn/1", "--name", "warm-up", "--quiet"], check=True)
+    if build:
+        command = [*COMMAND, "build", "models:/churn/1", "--name", "warm-up", "--quiet"]
+        subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, check=True)
     for part in ("records/locks", "records/environments"):
         shutil.rmtree(KEPT / "cache" / part, ignore_errors=True)
+    return variables
 
 
 @contextmanager
-def door(folder: Path, workers: int) -> Iterator[str]:
+def door(folder: Path, workers: int, variables: Mapping[str, str]) -> Iterator[str]:
     """Serve the door in a process of its own, and its workers."""
     given = {
+        **variables,
         "XDG_DATA_HOME": str(folder / "data"),
         "DBIMAGE_SERVICE_DATABASE": _table(folder),
         "DBIMAGE_RECONCILE_EVERY": "0",
