@@ -1,33 +1,29 @@
-"""The plugin, as MLflow really calls it: its command in a process, and its Python client."""
+"""The plugin, as MLflow really calls it: its command, each once as a program, and its Python client."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pandas
 import pytest
 
-PROGRAM = Path(sys.executable).with_name("mlflow")
+from mlflow_command import called, typed
 
 
-def deployments(*arguments: object, check: int | None = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `mlflow deployments` and check how it ends."""
-    done = subprocess.run(
-        [PROGRAM, "deployments", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-        check=False,
-    )
+def deployments(
+    *arguments: object, check: int | None = 0, by: Callable[..., CompletedProcess[str]] = called, **variables: str
+) -> CompletedProcess[str]:
+    """Run `mlflow deployments` and check how it ends; `by=typed` has it be the program."""
+    done = by(*arguments, **variables)
     assert check is None or done.returncode == check, done.stderr
     return done
 
 
-def error_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+def error_lines(done: CompletedProcess[str]) -> list[str]:
     """Return what was said of an error; never a traceback."""
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()
@@ -72,7 +68,7 @@ print(sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 def test_help_tells_targets_keys_and_examples():
     from mlflow_dbimage.settings import KEYS
 
-    out = deployments("help", "-t", "dbimage").stdout
+    out = deployments("help", "-t", "dbimage", by=typed).stdout
     assert "dbimage://registry.example/models" in out
     assert "mlflow deployments create -t dbimage" in out
     for key in KEYS:
@@ -134,7 +130,7 @@ def test_a_target_of_no_known_form(target):
 
 def test_explain_is_refused(tmp_path):
     (tmp_path / "rows.json").write_text('[{"a": 1}]')
-    done = deployments("explain", "-t", "dbimage", "--name", "churn", "-I", "rows.json", check=2)
+    done = deployments("explain", "-t", "dbimage", "--name", "churn", "-I", "rows.json", check=2, by=typed)
     assert error_lines(done)[0].startswith("Error: explanations are not offered")
 
 
@@ -182,23 +178,23 @@ class TestForReal:
 
     def test_from_create_to_delete(self, target, models):
         model = models("pyfunc-rules")
-        created = deployments("create", "-t", target, "--name", "rules", "-m", model)
+        created = deployments("create", "-t", target, "--name", "rules", "-m", model, by=typed)
         assert created.stdout.strip() == "python_function deployment rules is created"
         assert "sha256:" in created.stderr
 
         again = deployments("create", "-t", target, "--name", "rules", "-m", model, check=3)
         assert error_lines(again)[0].startswith("Error: a deployment `rules` exists")
-        updated = deployments("update", "-t", target, "--name", "rules", "-m", model)
+        updated = deployments("update", "-t", target, "--name", "rules", "-m", model, by=typed)
         assert "Deployment rules is updated (with flavor python_function)" in updated.stdout
         missing = deployments("update", "-t", target, "--name", "other", "-m", model, check=3)
         assert error_lines(missing)[0].startswith("Error: no deployment `other` exists")
 
-        assert "'name': 'rules'" in deployments("list", "-t", target).stdout
-        got = deployments("get", "-t", target, "--name", "rules").stdout
+        assert "'name': 'rules'" in deployments("list", "-t", target, by=typed).stdout
+        got = deployments("get", "-t", target, "--name", "rules", by=typed).stdout
         assert "name: rules" in got
         assert "digest: sha256:" in got
 
-        deployments("delete", "-t", target, "--name", "rules")
+        deployments("delete", "-t", target, "--name", "rules", by=typed)
         deployments("delete", "-t", target, "--name", "rules")
         assert "[]" in deployments("list", "-t", target).stdout
 
@@ -238,7 +234,7 @@ class TestForReal:
         assert client.predict("rules", rows) == {"predictions": expected}
 
         rows.to_json(tmp_path / "rows.json", orient="records")
-        done = deployments("predict", "-t", target, "--name", "rules", "-I", "rows.json")
+        done = deployments("predict", "-t", target, "--name", "rules", "-I", "rows.json", by=typed)
         assert json.loads(done.stdout) == {"predictions": expected}
         assert "scored 2 of 2 rows" in done.stderr
         body = {"dataframe_split": rows.to_dict("split", index=False)}
@@ -270,7 +266,9 @@ class TestForReal:
         monkeypatch.setenv("DBIMAGE_TARGET", "//registry.invalid/models")  # not for what is run here
         (tmp_path / "rows.csv").write_text("income,employment\n1000,none\n")
         files = ("-C", "input=rows.csv", "-C", "output=out.csv")
-        done = deployments("run-local", "-t", "dbimage", "--name", "rules", "-m", models("pyfunc-rules"), *files)
+        done = deployments(
+            "run-local", "-t", "dbimage", "--name", "rules", "-m", models("pyfunc-rules"), *files, by=typed
+        )
         assert done.stdout == ""
         assert (tmp_path / "out.csv").read_text().startswith("points,granted\n")
         deployments("run-local", "-t", "dbimage", "--name", "rules", "-m", models("pyfunc-rules"), *files)

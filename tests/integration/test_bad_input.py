@@ -17,14 +17,13 @@ import sample_models
 from fakes.faulty_registry import faulty_registry
 from fakes.package_index import PackageIndex, serve
 from light_build import Bench, error_of, flip, greeting_wheel, half_written, light_model, listing, tiny_base
+from mlflow_command import called
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.rootfs import rootfs_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
-
-MLFLOW = str(Path(sys.executable).with_name("mlflow"))
 
 
 @pytest.fixture(scope="module")
@@ -191,12 +190,13 @@ def test_a_name_that_is_taken_or_is_not(bench: Bench, arguments: list[str], code
     ],
 )
 def test_mlflows_own_command_says_one_line_and_exits_alike(
-    bench: Bench, store: Path, arguments: list[str], exit_code: int, says: str
+    bench: Bench, store: Path, arguments: list[str], exit_code: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
+    monkeypatch.chdir(bench.folder)
+    environment = {**bench.environment, "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
     command = [str(bench.model) if each == "MODEL" else each for each in arguments]
     with nothing_changes(bench, store):
-        done = bench.run("deployments", command[0], "-t", "dbimage", *command[1:], program=(MLFLOW,), **tracking)
+        done = called(command[0], "-t", "dbimage", *command[1:], environment=environment)
     assert done.returncode == exit_code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
