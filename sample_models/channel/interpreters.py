@@ -28,6 +28,7 @@ from .libraries import (
 from .package import PLACEHOLDER, Package, PackageFile
 
 _OLDEST = (3, 7)
+_RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 _QUERY = """
 import json, os, platform, sys, sysconfig
@@ -80,11 +81,6 @@ class Interpreter:
         """`3.11` of `3.11.7`."""
         return ".".join(self.version.split(".")[:2])
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Its version, to sort by."""
-        return tuple(int(part) for part in re.findall(r"\d+", self.version)[:3])
-
     def identity(self) -> list[object]:
         """What changes when the interpreter changes."""
         library = [path for path in self.prefix.glob("lib/libpython3*.so.*") if path.is_file()]
@@ -106,37 +102,44 @@ def read(executable: Path) -> Interpreter:
     return Interpreter(version=told["version"], **paths)
 
 
+def at_hand() -> dict[str, Path]:
+    """Return the Pythons of this machine by minor version, the oldest first, without running them.
+
+    They are the running one, and of every other minor version the newest that pyenv has.
+    """
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    installed = {
+        tuple(map(int, folder.name.split("."))): folder / "bin" / "python3"
+        for folder in (root.iterdir() if root.is_dir() else ())
+        if _RELEASE.fullmatch(folder.name) and (folder / "bin" / "python3").is_file()
+    }
+    found = {version[:2]: program for version, program in sorted(installed.items()) if version >= _OLDEST}
+    found[sys.version_info[:2]] = Path(sys.executable)
+    return {f"{major}.{minor}": program for (major, minor), program in sorted(found.items())}
+
+
 def find(wanted: Sequence[str] | None = None) -> tuple[Interpreter, ...]:
-    """Find interpreters: pyenv's and the running one, the newest of each minor version.
+    """Ask the interpreters that are at hand, or some of them, what they are.
 
     Args:
-        wanted: Versions (`3.11` or `3.11.7`) or paths of executables; None takes all that there are.
+        wanted: Versions (`3.11` or `3.11.7`) or paths of executables; None takes all that are at hand.
 
     Raises:
         ValueError: One of the wanted is not there.
     """
-    found: dict[str, Interpreter] = {}
-    for interpreter in sorted(map(read, _candidates()), key=lambda one: one.order):
-        if interpreter.order >= _OLDEST:
-            found[interpreter.minor] = interpreter
     if wanted is None:
-        return tuple(found.values())
-    return tuple(_choose(text, found) for text in wanted)
+        return tuple(map(read, at_hand().values()))
+    return tuple(map(_choose, wanted))
 
 
-def _candidates() -> Iterator[Path]:
-    yield Path(sys.executable)
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    yield from (path / "bin" / "python3" for path in sorted(root.glob("versions/3.*")) if not path.is_symlink())
-
-
-def _choose(text: str, found: dict[str, Interpreter]) -> Interpreter:
+def _choose(text: str) -> Interpreter:
     if "/" in text:
         return read(Path(text))
-    for interpreter in found.values():
-        if f"{interpreter.version}.".startswith(f"{text}."):
-            return interpreter
-    there = ", ".join(interpreter.version for interpreter in found.values())
+    found = at_hand()
+    minor = ".".join(text.split(".")[:2])
+    if minor in found and f"{(interpreter := read(found[minor])).version}.".startswith(f"{text}."):
+        return interpreter
+    there = ", ".join(read(program).version for program in found.values())
     raise ValueError(f"no Python {text} on this machine; there are {there}")
 
 

@@ -22,6 +22,7 @@ import pytest
 import uv
 from filelock import FileLock
 
+from sample_models.channel.interpreters import at_hand
 from scoring_roots import command, score, scoring_root
 
 with warnings.catch_warnings():
@@ -34,7 +35,6 @@ CLONE = Path(__file__).resolve().parents[2]
 SAMPLES = CLONE / "sample_models"
 SUMMARY = re.compile(r"read (\d+) rows, scored (\d+), rejected (\d+), in [\d.]+ s\n$")
 PYTHONS = ("3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
-PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -88,16 +88,15 @@ def pyfunc_root(tmp_path_factory: pytest.TempPathFactory) -> Callable[[mlflow.py
     return root
 
 
-def pythons(version: str) -> list[str]:
-    found = [str(path) for path in sorted(PYENV.glob(f"versions/{version}.*/bin/python"))]
-    return [*found, *filter(None, [shutil.which(f"python{version}")])]
+def python_of(version: str) -> Path:
+    """Return a Python of this machine, or leave the test out."""
+    if version not in at_hand():
+        pytest.skip(f"this machine has no Python {version}")
+    return at_hand()[version]
 
 
 @pytest.mark.parametrize("version", PYTHONS)
 def test_it_is_imported_by_every_python_with_its_standard_library_alone(version: str, roots: Roots):
-    found = [each for each in pythons(version) if _starts(each)]
-    if not found:
-        pytest.skip(f"no Python {version} on this machine")
     library = roots("sklearn-churn") / "lib"
     modules = sorted(path.stem for path in (library / "mlflow_dbimage/scoring").glob("*.py"))
     program = (
@@ -107,14 +106,10 @@ def test_it_is_imported_by_every_python_with_its_standard_library_alone(version:
         "main(['--version'])\n"
     )
     ended = subprocess.run(
-        [found[0], "-I", "-S", "-B", "-c", program], capture_output=True, text=True, check=False
+        [python_of(version), "-I", "-S", "-B", "-c", program], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"Python {version}." in ended.stdout
-
-
-def _starts(python: str) -> bool:
-    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["sklearn-churn", "pyfunc-rules"])
@@ -357,9 +352,7 @@ def _read(path: Path) -> pandas.DataFrame:
 @pytest.fixture(scope="module")
 def environment_of_2021() -> Path:
     """The Python of an environment with what Databricks Runtime 7.6 ML had."""
-    found = [each for each in pythons("3.7") if _starts(each)]
-    if not found:
-        pytest.skip("no Python 3.7 on this machine")
+    source = python_of("3.7")
     requirements = runpy.run_path(str(SAMPLES / "mlflow-1-13" / "remake.py"))["REQUIREMENTS"]
     target = CLONE / ".cache" / "tests" / "environment-2021"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -367,7 +360,7 @@ def environment_of_2021() -> Path:
     with FileLock(f"{target}.lock"):
         if not (target / "complete").exists():
             program = uv.find_uv_bin()
-            subprocess.run([program, "venv", "--quiet", "--clear", "--python", found[0], target], check=True)
+            subprocess.run([program, "venv", "--quiet", "--clear", "--python", source, target], check=True)
             install = [program, "pip", "install", "--quiet", "--python", python, "--exclude-newer", "2021-02-01"]
             subprocess.run([*install, *requirements, "pyarrow==1.0.1"], check=True)
             (target / "complete").touch()

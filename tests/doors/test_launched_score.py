@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from launched_task import install_launcher, task
+from sample_models.channel.interpreters import at_hand
 from scoring_roots import scoring_root
-from unit.test_launcher import PYENV, site, task
-
-__all__ = ["site"]
 
 CLONE = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_launcher(tmp_path_factory.mktemp("cluster"))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,7 @@ def root(models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def cluster_python() -> str:
     """Another Python than the model's: the oldest of clusters, where there is one."""
-    return next((str(path) for path in sorted(PYENV.glob("versions/3.8.*/bin/python"))), sys.executable)
+    return str(at_hand().get("3.8", sys.executable))
 
 
 def test_a_job_scores_with_named_parameters(site: Path, root: Path, cluster_python: str, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from checked_models import KeptChecks, check_of, checked_model, environment_with, self_check
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.verification import judge
+from sample_models.channel.interpreters import at_hand
 from scoring_roots import score, scoring_root
-from services.interpreters import interpreters
 from toy_wheels import make_wheel
+
+PYTHONS = at_hand()
 
 
 def test_a_sound_model(checks: KeptChecks) -> None:
@@ -186,8 +188,9 @@ assert first_difference(["float64"], [[typed(1.0)]], [[typed(float("nan"))]]).ro
 """
 
 
-@pytest.mark.parametrize("python", interpreters(), ids=lambda path: path.parts[-3])
-def test_what_needs_the_standard_library_alone_works_on_every_python(python: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", PYTHONS)
+def test_what_needs_the_standard_library_alone_works_on_every_python(version: str, tmp_path: Path) -> None:
+    python = PYTHONS[version]
     root = scoring_root(tmp_path / "root", python, checked_model(tmp_path / "model", "good"))
     (tmp_path / "turtle_of_nowhere.py").write_text("A = 1\n")
     program = f"import sys\nsys.path[:0] = [{str(root / 'lib')!r}, {str(tmp_path)!r}]\n{_ON_ANY_PYTHON}"
@@ -196,13 +199,14 @@ def test_what_needs_the_standard_library_alone_works_on_every_python(python: Pat
     assert os.listdir(tmp_path / "root") == ["opt"]
 
 
-BARE = [each for each in interpreters() if each != Path(sys.executable)]
+BARE = [version for version, python in PYTHONS.items() if python != Path(sys.executable)]
 
 
-@pytest.mark.parametrize("python", BARE, ids=lambda path: path.parts[-3])
-def test_an_environment_in_which_nothing_can_be_loaded_gets_a_report_too(python: Path, tmp_path: Path) -> None:
-    report = self_check(scoring_root(tmp_path / "root", python, checked_model(tmp_path / "model", "good")))
-    assert report["python"].startswith(python.parts[-3].rpartition(".")[0])
+@pytest.mark.parametrize("version", BARE)
+def test_an_environment_in_which_nothing_can_be_loaded_gets_a_report_too(version: str, tmp_path: Path) -> None:
+    model = checked_model(tmp_path / "model", "good")
+    report = self_check(scoring_root(tmp_path / "root", PYTHONS[version], model))
+    assert report["python"].startswith(f"{version}.")
     assert [each.get("module") for each in report["error"]["chain"]] == [None, "yaml"]
     assert report["modules"] == {}
     assert judge("packed", found=CheckReport.from_dict(report)).cause == "the module `yaml` is missing"

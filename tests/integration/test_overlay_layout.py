@@ -293,7 +293,7 @@ def unfit(site: Site) -> dict[str, str]:
     image = append(image, [], RunConfig(labels=whole.labels))
     layout.write_image(image)
     layout.set_tags({"v1": image.descriptor})
-    other = next(each for each in interpreters.find() if each.minor == "3.10")
+    (other,) = interpreters.find(["3.10"])
     listed = site.folder / "other.yml"
     listed.write_text(f"name: other\nchannels: [conda-forge]\ndependencies:\n- python={other.version}\n")
     command = ("base", "build", "--from-env", listed, "--system", f"rootfs:{site.system}", "--json")

@@ -19,11 +19,12 @@ from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.verification import judge
+from sample_models.channel.interpreters import at_hand
 from sandboxes import sandbox
 from scoring_roots import scoring_root
-from services.interpreters import interpreters
 from toy_wheels import make_wheel
 
+PYTHONS = at_hand()
 SCRIPTS = Path(environment_scripts.__file__).parent
 MINOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SOURCE = '''\
@@ -101,8 +102,9 @@ def test_a_source_that_does_not_compile_is_left_out(prefix: Path, tmp_path: Path
     assert list((tmp_path / "kept").rglob(".new*")) == []
 
 
-@pytest.mark.parametrize("python", interpreters(), ids=lambda path: path.parent.parent.name)
-def test_what_a_process_has_seen_before_does_not_show(python: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", PYTHONS)
+def test_what_a_process_has_seen_before_does_not_show(version: str, tmp_path: Path) -> None:
+    python = PYTHONS[version]
     source, before = tmp_path / "module.py", tmp_path / "before.py"
     source.write_text(SOURCE)
     before.write_text(SOURCE.replace("function", "other") + "\nMORE = ('alpha', 'a text with blanks', 1.5)\n")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.channel
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The oldest matters most (another layout, other libraries); on a machine with one Python they are the same.
-OLDEST = interpreters.find()[0].minor
+OLDEST = min(interpreters.at_hand(), key=Version)
 
 
 @pytest.fixture(scope="module")

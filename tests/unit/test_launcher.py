@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,37 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from launched_task import TASK, install_launcher, task
 from mlflow_dbimage.launcher.distribution import launcher_entries
+from sample_models.channel.interpreters import at_hand
 
-PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
-
-# What Databricks does for a Python wheel task, as far as its documentation tells.
-TASK = """
-import sys
-from importlib.metadata import distribution
-site, *parameters = sys.argv[1:]
-sys.path.insert(0, site)
-sys.argv = ["dbimage_launcher", *parameters]
-(point,) = [each for each in distribution("dbimage_launcher").entry_points if each.name == "score"]
-try:
-    print("returned", point.load()())
-except RuntimeError as error:
-    print("raised", str(error))
-"""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages with the launcher in it."""
-    root = tmp_path_factory.mktemp("cluster")
-    for entry in launcher_entries("lib/site-packages"):
-        assert entry.content is not None
-        path = root / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with entry.content() as stream:
-            path.write_bytes(stream.read())
-    return root / "lib" / "site-packages"
+    return install_launcher(tmp_path_factory.mktemp("cluster"))
 
 
 def program(folder: Path, script: str) -> Path:
@@ -54,19 +33,6 @@ def program(folder: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return folder
-
-
-def task(site: Path, root: Path, *parameters: str, python: str = sys.executable, **variables: str) -> str:
-    """Run the entry point in a Python of its own, and return what it writes."""
-    done = subprocess.run(
-        [python, "-c", TASK, str(site), *parameters],
-        env={"PATH": os.defpath, "DBIMAGE_ROOT": str(root), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 def test_it_is_a_distribution_whose_record_is_right(site: Path) -> None:
@@ -97,12 +63,11 @@ def test_its_version_is_that_of_its_bytes() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_python_of_clusters_runs_it(version: str, site: Path, tmp_path: Path) -> None:
-    found = [str(path) for path in sorted(PYENV.glob(f"versions/{version}.*/bin/python"))]
-    found += filter(None, [shutil.which(f"python{version}")])
-    if not found:
+    python = at_hand().get(version)
+    if python is None:
         pytest.skip(f"this machine has no Python {version}")
     root = program(tmp_path / "root", 'for each in "$@"; do echo "<$each>"; done; exit 0')
-    said = task(site, root, "--input=/Volumes/a b.csv", "--keep=", "--output", "x", python=found[0])
+    said = task(site, root, "--input=/Volumes/a b.csv", "--keep=", "--output", "x", python=str(python))
     assert said == "<--input=/Volumes/a b.csv>\n<--output>\n<x>\nreturned None\n"
 
 

@@ -80,9 +80,7 @@ def test_plain_mlflow_predicts_what_is_expected(name, tmp_path, tools):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "3.7" not in {one.minor for one in interpreters.find()}, reason="this machine has no Python 3.7"
-)
+@pytest.mark.skipif("3.7" not in interpreters.at_hand(), reason="this machine has no Python 3.7")
 def test_the_old_model_predicts_on_its_old_python(tmp_path, tools):
     model = sample_models.make(OLD, tmp_path / "model")
     conda = yaml.safe_load((model / "conda.yaml").read_text())
