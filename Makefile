@@ -8,7 +8,8 @@
 
 PYTHON ?= $(shell scripts/find_python)
 READY := .venv/.ready
-# More than a few only wait for one another's containers and disk.
+# More than a few only wait for one another's containers and disk. Files go to them in the order of tests/conftest.py:
+# pytest-xdist's own leaves those with the fewest tests to the end, and they are the slowest.
 PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 
 help:
@@ -22,7 +23,7 @@ demo: $(READY)
 
 test: $(READY)
 	@scripts/system_packages mmdebstrap dockerd docker-registry bwrap skopeo umoci htpasswd faketime initdb redis-server chromium chromedriver
-	.venv/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(ARGS)
+	.venv/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	.venv/bin/ruff check .
