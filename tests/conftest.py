@@ -7,6 +7,7 @@ processes may run tests at once: each has its own services, and makers hold a lo
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import shutil
@@ -39,6 +40,9 @@ def pytest_configure() -> None:
     """Have Ctrl-C work in what tests start: shells have it ignored by what they run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_worker():
+        # Where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile our modules for itself.
+        for package in ("mlflow_dbimage", "plugin_entrypoints"):
+            compileall.compile_dir(CLONE / package, quiet=1)
         (KEPT / "builds").mkdir(parents=True, exist_ok=True)
         os.environ[_BUILDS] = tempfile.mkdtemp(dir=KEPT / "builds")
 
