@@ -8,7 +8,6 @@ processes may run tests at once: each has its own services, and makers hold a lo
 from __future__ import annotations
 
 import compileall
-import contextlib
 import os
 import shutil
 import signal
@@ -149,7 +148,7 @@ def golden_mirror():
 def golden_builds() -> Path:
     """Return the build cache in which golden bases are made: their environments are kept."""
     (KEPT / "golden").mkdir(parents=True, exist_ok=True)
-    return _build_cache(KEPT / "golden" / "builds")
+    return _build_cache(KEPT / "golden" / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -286,17 +285,21 @@ def shared_cache_dir() -> Path:
 
 @pytest.fixture
 def cache_dir() -> Iterator[Path]:
-    """Return an empty build cache, for one test, whose downloads are warm."""
+    """Return an empty build cache, for one test, whose downloads and byte code are warm."""
     with tempfile.TemporaryDirectory(dir=os.environ[_BUILDS]) as folder:
         yield _build_cache(Path(folder))
 
 
 def _build_cache(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
-    for part in _DOWNLOADS:
-        (KEPT / "downloads" / part).mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            (folder / part).symlink_to(KEPT / "downloads" / part)
+    places = {part: KEPT / "downloads" / part for part in _DOWNLOADS}
+    # Of the run alone: a later one may run other code that compiles.
+    places["bytecode"] = Path(os.environ[_BUILDS]) / "bytecode"
+    for part, place in places.items():
+        place.mkdir(parents=True, exist_ok=True)
+        link = folder / f".{part}-{os.getpid()}"
+        link.symlink_to(place)
+        link.replace(folder / part)
     return folder
 
 
