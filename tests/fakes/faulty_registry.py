@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from services.http_server import running
+
 _BLOCK = 1 << 16
 
 
@@ -360,13 +362,5 @@ def faulty_registry(registry: FaultyRegistry | None = None) -> Iterator[FaultyRe
         def handle_error(self, *args: object) -> None:
             """Clients may leave whenever they like."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    registry.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(Server(("127.0.0.1", 0), Handler)) as registry.port:
         yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

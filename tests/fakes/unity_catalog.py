@@ -11,7 +11,6 @@ import base64
 import json
 import re
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from services.http_server import running
 
 _MODELS = "/api/2.0/mlflow/unity-catalog"
 _NAME_FILTER = re.compile(r"name\s*=\s*'([^']+)'")
@@ -255,14 +256,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(catalog: UnityCatalog) -> Iterator[UnityCatalog]:
     """Serve a workspace as long as the context lasts."""
     handler = type("Handler", (_Handler,), {"catalog": catalog})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    catalog.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as catalog.port:
         yield catalog
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

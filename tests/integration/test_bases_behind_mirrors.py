@@ -7,10 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ from light_build import Bench, error_of, greeting_wheel, light_model, tiny_base
 from mlflow_dbimage.base_record import BaseRecord
 from mlflow_dbimage.oci.compression import open_decompressed
 from mlflow_dbimage.oci.layout import Layout
+from services.http_server import served_folder
 from toy_wheels import make_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
@@ -59,18 +57,8 @@ def mirrored_channel(conda_channel, place: Path) -> Iterator[str]:
     """The channel again, behind http and at a path of its own."""
     (place / "web").mkdir()
     (place / "web" / THERE).symlink_to(conda_channel.directory, target_is_directory=True)
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(place / "web")))
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/{THERE}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served_folder(place / "web") as web:
+        yield f"{web.url}/{THERE}"
 
 
 @pytest.fixture(scope="module")

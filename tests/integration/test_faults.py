@@ -9,10 +9,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Semaphore
 
 import pytest
 
@@ -37,6 +36,7 @@ from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.rootfs import rootfs_image
 from mlflow_dbimage.oci.validate import problems
+from services.http_server import running, served_folder
 from services.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel]
@@ -162,9 +162,6 @@ def test_ctrl_c_reaches_programs_that_we_started(
 
 @contextmanager
 def hanging_server() -> Iterator[tuple[str, object]]:
-    from http.server import BaseHTTPRequestHandler
-    from threading import Event, Semaphore
-
     asked, over = Semaphore(0), Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -175,14 +172,11 @@ def hanging_server() -> Iterator[tuple[str, object]]:
         def log_message(self, *values: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        try:
+            yield f"http://127.0.0.1:{port}", asked
+        finally:
+            over.set()
 
 
 # Two at once
@@ -351,18 +345,8 @@ def test_warm_caches_need_no_network(copy: Bench, digest: str, offline: str) -> 
 @pytest.fixture(scope="module")
 def far_channel(conda_channel) -> Iterator[str]:
     """The channel behind http."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(conda_channel.directory)))
-    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served_folder(conda_channel.directory) as far:
+        yield far.url
 
 
 @pytest.mark.parametrize("missing", ["index of the channel", "conda packages", "index", "wheels", "base"])

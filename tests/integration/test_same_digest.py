@@ -9,14 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from fakes.package_index import PackageIndex, serve
+from services.http_server import served_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.base]
 
@@ -50,18 +48,8 @@ def base(base_rootfs: Path, place: Path) -> Path:
 def mirrored_channel(conda_channel, place: Path) -> Iterator[str]:
     """The channel again, copied and behind http."""
     shutil.copytree(conda_channel.directory, place / "mirror")
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(place / "mirror")))
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served_folder(place / "mirror") as mirror:
+        yield mirror.url
 
 
 def build(

@@ -12,9 +12,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +25,7 @@ from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.rootfs import rootfs_image
+from services.http_server import served_folder
 from services.registry_server import registry_server
 from toy_wheels import make_wheel
 
@@ -41,37 +40,6 @@ SOURCES = (
 CANARIES = {source: f"canary-{source}-7f3a91" for source in SOURCES}
 #: The model's own file has it, and is in the image as the model has it.
 IN_THE_MODEL = "model-line"
-
-
-@contextmanager
-def locked_folder(folder: Path, password: str) -> Iterator[tuple[str, list[str]]]:
-    """Serve a folder to `USER`; give its URL with the password, and what was asked with it."""
-    header = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
-    served: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def send_head(self):  # what GET and HEAD have in common
-            if self.headers.get("Authorization") == header:
-                served.append(self.path)
-                return super().send_head()
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="channel"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return None
-
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://{USER}:{password}@127.0.0.1:{server.server_port}", served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class CommandLines:
@@ -113,7 +81,8 @@ def built(
             make_wheel(folder, f"from-{source}")
             indexes[source] = stack.enter_context(serve(PackageIndex(directory=folder, password=CANARIES[source])))
         greeting_wheel(indexes["index-url"].directory)
-        channel, fetched = stack.enter_context(locked_folder(conda_channel.directory, CANARIES["channel-map"]))
+        login = f"{USER}:{CANARIES['channel-map']}"
+        channel = stack.enter_context(served_folder(conda_channel.directory, login))
         registries = {
             source: stack.enter_context(registry_server(place / source, login=(USER, CANARIES[source])))
             for source in ("docker-config", "registry-variable")
@@ -154,7 +123,7 @@ def built(
                 "DBIMAGE_EXTRA_INDEX_URL": f"{indexes['extra-index'].url_with_password}"
                 f",http://localhost:{indexes['netrc'].port}/simple",
                 "NETRC": str(home / "netrc"),
-                "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel}",
+                "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel.url_with_password}",
                 "DBIMAGE_BASE_IMAGE": f"docker://{registries['docker-config'].host}/base:1",
                 "DOCKER_CONFIG": str(home / "docker"),
                 "DBIMAGE_TARGET": f"docker://{registries['registry-variable'].host}/models",
@@ -167,7 +136,7 @@ def built(
         with CommandLines() as lines:
             done = bench.run("build", "models:/secret/1", "--name", "secret", "--json")
         assert done.returncode == 0, done.stderr
-        assert fetched
+        assert channel.served
         for index in indexes.values():
             assert any(path.startswith("/files/") for path in index.requests)
         for name in ("HOST", "USERNAME", "PASSWORD"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlflow_dbimage.backends.advisory_service import asked
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.evidence.advisories import Severity
 from mlflow_dbimage.evidence.bill_of_materials import Package, pip_purl, system_purl
+from services.http_server import running
 
 ANSWER = {
     "vulns": [
@@ -50,13 +50,8 @@ def service() -> Iterator[tuple[str, list[dict]]]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Service)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/query", queries
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(HTTPServer(("127.0.0.1", 0), Service)) as port:
+        yield f"http://127.0.0.1:{port}/v1/query", queries
 
 
 def pip(name: str, version: str = "1.0") -> Package:

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import base64
-import functools
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.locking.environment_solver import CondaRequest
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.progress import SilentProgress
+from services.http_server import served_folder
 from solving import lines
 from toy_channel import ToyPackage, distribution_files, make_toy_channel, toy_python
 
@@ -189,35 +186,10 @@ def test_a_damaged_cache_entry_is_fetched_again(channel: Path, conda: RattlerCon
     assert (tmp_path / "two/share/x").read_bytes() == b"base"
 
 
-class _Closed(SimpleHTTPRequestHandler):
-    """Serves a directory to those who know the password."""
-
-    header = "Basic " + base64.b64encode(b"reader:s3cret").decode()
-
-    def do_GET(self) -> None:
-        if self.headers.get("Authorization") == self.header:
-            super().do_GET()
-        else:
-            self.send_response(401)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def log_message(self, *values: object) -> None:
-        pass
-
-
 @pytest.fixture
 def closed_channel(channel: Path) -> Iterator[str]:
-    handler = functools.partial(_Closed, directory=str(channel))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served_folder(channel, "reader:s3cret") as closed:
+        yield f"127.0.0.1:{closed.port}"
 
 
 def test_the_password_of_a_mirror_is_used_and_never_kept(closed_channel: str, tmp_path: Path) -> None:

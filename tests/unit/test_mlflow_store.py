@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from mlflow_dbimage.backends.mlflow_store import MlflowStore
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError, UsageError
 from mlflow_dbimage.model_reference import ModelOrigin, parse, pin
 from plain_model import write_model
+from services.http_server import running
 from services.mlflow_server import mlflow_server
 
 
@@ -293,12 +293,8 @@ class TellsPasswords(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def telling_port() -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), TellsPasswords) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with running(HTTPServer(("127.0.0.1", 0), TellsPasswords)) as port:
+        yield port
 
 
 def test_a_password_reaches_no_text(telling_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
