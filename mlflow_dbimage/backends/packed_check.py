@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_dbimage.backends.kept_roots import KeptRoots, Root
+from mlflow_dbimage.backends.layer_unpacking import place_in
 from mlflow_dbimage.backends.sandbox import ModelStopped, Sandbox
 from mlflow_dbimage.backends.unpacked_env import first_layer, platform_obstacle
 from mlflow_dbimage.build_cache import scratch_directory
@@ -99,10 +100,14 @@ def _placed(root: Root, prefix: str) -> dict[str, Path]:
     Raises:
         VerificationError: `image-invalid`, a place leads out of the root.
     """
-    places = {place: root.path / place[1:] for place in (_OURS, prefix) if not place.startswith(f"{_OURS}/")}
-    for place, path in places.items():
-        if not place.startswith("/") or path.resolve() != root.path.resolve() / place[1:] or not path.is_dir():
+    places: dict[str, Path] = {}
+    for place in (_OURS, prefix):
+        if place.startswith(f"{_OURS}/"):
+            continue  # seen with the folder above it
+        path = place_in(root.path, place)
+        if path is None or not path.is_dir() or not place.startswith("/"):
             raise VerificationError("image-invalid", f"`{place}` is no folder of the image")
+        places[place] = path
     return places if root.model is None else {**places, MODEL_PATH: root.model}
 
 

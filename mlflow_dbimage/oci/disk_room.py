@@ -11,7 +11,7 @@ from mlflow_dbimage.errors import ServiceError
 RESERVE = 256 << 20
 
 
-def must_fit(size: int, folder: Path, what: str) -> None:
+def must_fit(size: int, folder: Path | str, what: str) -> None:
     """Refuse to write more than there is room for.
 
     Args:
