@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage import locking
+
 CLONE = Path(__file__).resolve().parent.parent
 PACKAGES = ("mlflow_dbimage", "plugin_entrypoints")
 INSIDE = sorted([*CLONE.glob("mlflow_dbimage/scoring/**/*.py"), CLONE / "plugin_entrypoints" / "batch.py"])
@@ -36,6 +38,12 @@ def copy(tmp_path):
 def test_contracts_are_kept(tmp_path):
     done = lint_imports(CLONE, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_list_of_a_locks_parts_names_each_once():
+    listed = [line.split()[0] for line in (locking.__doc__ or "").splitlines()[1:] if line]
+    there = {path.stem for path in Path(locking.__file__).parent.glob("*.py")} - {"__init__"}
+    assert sorted(listed) == sorted(there)
 
 
 @pytest.mark.parametrize(
