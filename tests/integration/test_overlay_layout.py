@@ -293,30 +293,31 @@ def unfit(site: Site) -> dict[str, str]:
     image = append(image, [], RunConfig(labels=whole.labels))
     layout.write_image(image)
     layout.set_tags({"v1": image.descriptor})
-    (other,) = interpreters.find(["3.10"])
+    found = {"no golden base": f"rootfs:{site.system}", "without its inventory": f"oci:{squashed}/images:v1"}
+    others = [each for each in interpreters.find() if each.minor != MINOR]
+    if not others:
+        return found
     listed = site.folder / "other.yml"
-    listed.write_text(f"name: other\nchannels: [conda-forge]\ndependencies:\n- python={other.version}\n")
+    listed.write_text(f"name: other\nchannels: [conda-forge]\ndependencies:\n- python={others[-1].version}\n")
     command = ("base", "build", "--from-env", listed, "--system", f"rootfs:{site.system}", "--json")
     done = site.bench.run(*command, "-t", f"oci:{site.folder}/bases")
     assert done.returncode == 0, done.stderr
-    return {
-        "no golden base": f"rootfs:{site.system}",
-        "without its inventory": f"oci:{squashed}/images:v1",
-        "another Python": str(json.loads(done.stdout)["reference"]),
-    }
+    return {**found, "another Python": str(json.loads(done.stdout)["reference"])}
 
 
 @pytest.mark.parametrize(
     ("fault", "exit_code", "code", "says", "by_itself"),
     [
         ("no golden base", 4, "layout-impossible", "it is no golden base", "isolated"),
-        ("another Python", 4, "layout-impossible", f"has Python 3.10, and the model needs {MINOR}", "isolated"),
+        ("another Python", 4, "layout-impossible", f", and the model needs {MINOR}", "isolated"),
         ("without its inventory", 3, "base-invalid", "lacks the inventory that its record names", None),
     ],
 )
 def test_a_fault_of_a_base_is_told(
     site: Site, unfit: dict[str, str], fault: str, exit_code: int, code: str, says: str, by_itself: str | None
 ) -> None:
+    if fault not in unfit:
+        pytest.skip("this machine has no other Python")
     found = site.fails(base=unfit[fault], env_layout="overlay")
     assert found[:2] == (exit_code, code)
     assert says in found[2]
