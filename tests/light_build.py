@@ -70,6 +70,21 @@ def tiny_base(path: Path, *more: str) -> Path:
     return path
 
 
+def light_settings(channel: str, base: Path, index: str) -> dict[str, str]:
+    """Say by environment variables where the light model's packages are, and its base.
+
+    Args:
+        channel: URL of a conda channel with Python.
+        base: A root file system.
+        index: URL of an index with the wheel `greeting`.
+    """
+    return {
+        "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel}",
+        "DBIMAGE_BASE_IMAGE": f"rootfs:{base}",
+        "DBIMAGE_INDEX_URL": index,
+    }
+
+
 @dataclass(kw_only=True)
 class Bench:
     """A folder with all that a build reads and writes, and the command run in it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import CLONE, Bench, greeting_wheel, light_model, tiny_base
+from light_build import CLONE, Bench, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.service.builder_job import ENTRY_POINT
 from service_bench import register
@@ -78,9 +78,7 @@ class TestForReal:
                 cache=tmp_path / "cache",
                 settings={
                     "MLFLOW_TRACKING_URI": tracking_server.uri,
-                    "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-                    "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(tmp_path / 'base' / 'base.tar')}",
-                    "DBIMAGE_INDEX_URL": index.url,
+                    **light_settings(conda_channel.url, tiny_base(tmp_path / "base" / "base.tar"), index.url),
                 },
             )
 

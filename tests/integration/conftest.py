@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, greeting_wheel, light_model, tiny_base
+from light_build import Bench, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.service.intake import Service
 from service_bench import ServiceBench
 
@@ -34,11 +34,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def new_bench(conda_channel, index, place, tmp_path, tracking_server) -> Callable[..., ServiceBench]:
-    settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{place / 'base' / 'base.tar'}",
-        "DBIMAGE_INDEX_URL": index.url,
-    }
+    settings = light_settings(conda_channel.url, place / "base" / "base.tar", index.url)
 
     def make(**others) -> ServiceBench:
         bench = Bench(folder=tmp_path / "here", model=place / "model", cache=place / "cache", settings=settings)

@@ -16,7 +16,17 @@ import pytest
 import sample_models
 from fakes.faulty_registry import faulty_registry
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, error_of, flip, greeting_wheel, half_written, light_model, listing, tiny_base
+from light_build import (
+    Bench,
+    error_of,
+    flip,
+    greeting_wheel,
+    half_written,
+    light_model,
+    light_settings,
+    listing,
+    tiny_base,
+)
 from mlflow_command import called
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
@@ -38,11 +48,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
 def bench(conda_channel, index: PackageIndex, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A place where the deployment `here` exists, and everything is warm."""
     folder = tmp_path_factory.mktemp("bench")
-    settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(folder / 'base' / 'base.tar')}",
-        "DBIMAGE_INDEX_URL": index.url,
-    }
+    settings = light_settings(conda_channel.url, tiny_base(folder / "base" / "base.tar"), index.url)
     bench = Bench(
         folder=folder / "here", model=light_model(folder / "model"), cache=folder / "cache", settings=settings
     )

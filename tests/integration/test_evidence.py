@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, greeting_wheel, light_model, tiny_base
+from light_build import Bench, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.backends.signing_keys import verifying_key
 from mlflow_dbimage.evidence.envelope import Envelope
 from mlflow_dbimage.oci.artifact import referrers_tag
@@ -37,11 +37,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
 @pytest.fixture(scope="module")
 def bench(conda_channel, index: PackageIndex, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
-    settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(folder / 'base' / 'base.tar')}",
-        "DBIMAGE_INDEX_URL": index.url,
-    }
+    settings = light_settings(conda_channel.url, tiny_base(folder / "base" / "base.tar"), index.url)
     return Bench(folder=folder, model=light_model(folder / "model"), cache=folder / "cache", settings=settings)
 
 

@@ -27,6 +27,7 @@ from light_build import (
     half_written,
     halted_at,
     light_model,
+    light_settings,
     listing,
     tiny_base,
 )
@@ -64,11 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def new_bench(conda_channel, index: PackageIndex, place: Path) -> NewBench:
     """Return a function that makes a bench in a folder; its cache is cold and in `cache` of the folder."""
-    settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{place / 'base' / 'base.tar'}",
-        "DBIMAGE_INDEX_URL": index.url,
-    }
+    settings = light_settings(conda_channel.url, place / "base" / "base.tar", index.url)
     return lambda folder: Bench(folder=folder, model=place / "model", cache=folder / "cache", settings=settings)
 
 

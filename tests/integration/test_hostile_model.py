@@ -13,7 +13,16 @@ import pytest
 import yaml
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, error_of, greeting_wheel, half_written, light_model, listing, tiny_base
+from light_build import (
+    Bench,
+    error_of,
+    greeting_wheel,
+    half_written,
+    light_model,
+    light_settings,
+    listing,
+    tiny_base,
+)
 from toy_wheels import make_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.sandbox]
@@ -80,9 +89,7 @@ def bench(conda_channel, index: PackageIndex, tmp_path_factory: pytest.TempPathF
     """A place where everything is warm; the folder is the builder's home too."""
     folder = tmp_path_factory.mktemp("bench")
     settings = {
-        "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-        "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(folder / 'base' / 'base.tar')}",
-        "DBIMAGE_INDEX_URL": index.url,
+        **light_settings(conda_channel.url, tiny_base(folder / "base" / "base.tar"), index.url),
         "AWS_SECRET_ACCESS_KEY": CANARY,
     }
     bench = Bench(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, error_of, greeting_wheel, light_model, tiny_base
+from light_build import Bench, error_of, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.registry import Registry, Repository
@@ -38,11 +38,7 @@ def bench(conda_channel, place: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("wheels")
     greeting_wheel(folder)
     with serve(PackageIndex(directory=folder)) as index:
-        settings = {
-            "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-            "DBIMAGE_BASE_IMAGE": f"rootfs:{place / 'bases' / 'old.tar'}",
-            "DBIMAGE_INDEX_URL": index.url,
-        }
+        settings = light_settings(conda_channel.url, place / "bases" / "old.tar", index.url)
         bench = Bench(folder=place / "bench", model=place / "model", cache=place / "cache", settings=settings)
         bench.receipt("churn")
         yield bench

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, error_of, greeting_wheel, light_model, tiny_base
+from light_build import Bench, error_of, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.build_receipt import RECORD_LABEL, ImageRecord, LayerRecord
 from mlflow_dbimage.model_image import own_layers
 from mlflow_dbimage.oci.compression import Compression, open_decompressed
@@ -47,11 +47,7 @@ def bench(conda_channel, place: Path) -> Iterator[Bench]:
     """A bench on which the model is deployed as `churn`, and its caches are gone."""
     greeting_wheel(place / "wheels")
     with serve(PackageIndex(directory=place / "wheels")) as index:
-        settings = {
-            "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-            "DBIMAGE_BASE_IMAGE": f"rootfs:{place / 'base.tar'}",
-            "DBIMAGE_INDEX_URL": index.url,
-        }
+        settings = light_settings(conda_channel.url, place / "base.tar", index.url)
         bench = Bench(folder=place / "bench", model=place / "model", cache=place / "cache", settings=settings)
         bench.receipt("churn", "-C", "layers=3")
         shutil.rmtree(bench.cache)

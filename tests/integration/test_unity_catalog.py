@@ -10,7 +10,7 @@ import pytest
 from fakes.package_index import PackageIndex
 from fakes.package_index import serve as serve_packages
 from fakes.unity_catalog import UnityCatalog, serve
-from light_build import Bench, greeting_wheel, light_model, tiny_base
+from light_build import Bench, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.oci.layout import Layout
 from service_bench import ServiceBench, until_status
 
@@ -26,11 +26,7 @@ def place(tmp_path_factory, conda_channel) -> Iterator[dict[str, str]]:
     (folder / "wheels").mkdir()
     greeting_wheel(folder / "wheels")
     with serve_packages(PackageIndex(directory=folder / "wheels")) as index:
-        yield {
-            "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-            "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(folder / 'base' / 'base.tar')}",
-            "DBIMAGE_INDEX_URL": index.url,
-        }
+        yield light_settings(conda_channel.url, tiny_base(folder / "base" / "base.tar"), index.url)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fakes.package_index import PackageIndex, serve
-from light_build import Bench, greeting_wheel, light_model, tiny_base
+from light_build import Bench, greeting_wheel, light_model, light_settings, tiny_base
 from mlflow_dbimage.oci.layout import Layout
 from service_bench import ServiceBench, register, tags_of, until
 from services.mlflow_server import MAY_CALL_LOOPBACK, mlflow_server
@@ -34,11 +34,7 @@ def bench(conda_channel, tmp_path, tracking) -> Iterator[ServiceBench]:
     (place / "wheels").mkdir(parents=True)
     greeting_wheel(place / "wheels")
     with serve(PackageIndex(directory=place / "wheels")) as index:
-        settings = {
-            "DBIMAGE_CHANNEL_MAP": f"conda-forge={conda_channel.url}",
-            "DBIMAGE_BASE_IMAGE": f"rootfs:{tiny_base(place / 'base' / 'base.tar')}",
-            "DBIMAGE_INDEX_URL": index.url,
-        }
+        settings = light_settings(conda_channel.url, tiny_base(place / "base" / "base.tar"), index.url)
         here = Bench(
             folder=tmp_path / "here", model=light_model(place / "model"), cache=place / "cache", settings=settings
         )
