@@ -121,5 +121,13 @@ def _base_url(name: str) -> str:
     try:
         return str(rattler.Channel(name).base_url)
     except InvalidChannelError:
-        bare = without_credentials(name)
-        raise InputError("model-environment-invalid", f"`{bare}` is no name or URL of a conda channel") from None
+        raise InputError(
+            "model-environment-invalid", f"`{_shown(name)}` is no name or URL of a conda channel"
+        ) from None
+
+
+def _shown(name: str) -> str:
+    try:
+        return without_credentials(name)
+    except ValueError:  # nobody can say where its password ends
+        return f"{name.partition(':')[0]}://..."

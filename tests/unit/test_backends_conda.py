@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.backends.conda import RattlerConda
-from mlflow_dbimage.errors import DbimageError
+from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locking.environment_solver import CondaRequest
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.progress import SilentProgress
@@ -128,6 +128,13 @@ def test_what_cannot_be_solved_says_why_and_which_line(
     assert f"conda.yaml: dependencies[1]: {line}".replace(": base[", ": `base[") in caught.value.message
     assert "dependencies[0]" not in caught.value.message
     assert len(caught.value.message.splitlines()) <= 16
+
+
+@pytest.mark.parametrize("name", ["https://[::1", "own[nowhere]", "https://me:canary@host:99999/own"])
+def test_a_channel_that_is_none_is_told(conda: RattlerConda, name: str) -> None:
+    with pytest.raises(InputError, match="is no name or URL of a conda channel") as caught:
+        conda.solve(request("unused", channels=(name,)))
+    assert "canary" not in caught.value.message
 
 
 def test_a_channel_that_cannot_be_read_is_named(conda: RattlerConda, tmp_path: Path) -> None:

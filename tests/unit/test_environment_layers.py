@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage import base_environment
 from mlflow_dbimage.backends.conda_pack import CondaPack
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.base_environment import BaseEnvironment, states_in_layers
@@ -130,6 +131,16 @@ def test_what_differs_is_laid_over(workshop: Workshop, bytecode: str) -> None:
     assert workshop.tree("over", *below, *workshop.readable(over)) == whole
     compiled = [path for path in whole if path.endswith(".pyc")]
     assert bool(compiled) == (bytecode == "all")
+
+
+def test_each_file_is_read_once_to_be_compared(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, _ = workshop.base(workshop.lock("one =1", "two =1"))
+    read: list[str] = []
+    state = base_environment._state
+    monkeypatch.setattr(base_environment, "_state", lambda entry: read.append(entry.path) or state(entry))
+    assert contents(workshop.layers(workshop.lock("one =2", "two =1"), base)) == ["one 2"]
+    assert f"{PREFIX[1:]}/{SITE}/one/__pycache__/__init__.{sys.implementation.cache_tag}.pyc" in read
+    assert len(read) == len(set(read))
 
 
 def test_nothing_is_hidden_where_everything_is_kept(workshop: Workshop) -> None:
