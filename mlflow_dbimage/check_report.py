@@ -200,9 +200,16 @@ def _error(data: Any) -> CheckError | None:
 
 def shown(value: Any) -> str:
     """Show a predicted value in one line, shortened."""
+    try:
+        return _in_a_line(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
+
+
+def _in_a_line(value: Any) -> str:
     if isinstance(value, dict) and len(value) == 1:
         ((name, inner),) = value.items()
         if name.startswith("$"):
-            return shown(inner)
+            return _in_a_line(inner)
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:60] + "..."

@@ -40,6 +40,8 @@ def read(path: Path) -> ExpectedOutput:
         chunks = list(Rows(str(path), None, _ROWS_AT_A_TIME).chunks(None))
     except ScoringFailure as failure:
         raise _unreadable(path, str(failure)) from None
+    except RecursionError:
+        raise _unreadable(path, "its values are nested too deeply") from None
     faults = [f"row {chunk.number(each)}: {chunk.faults[each]}" for chunk in chunks for each in chunk.faults]
     if faults:
         raise _unreadable(path, faults[0])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dbimage.check_report import Predictions, shown
 from mlflow_dbimage.expected_output import ExpectedOutput
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.scoring.closeness import are_close, first_difference
 
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
@@ -96,7 +97,7 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "$float" in value:
-        return {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}.get(value["$float"])
+        return {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}.get(str(value["$float"]))
     special = next((each for name, each in value.items() if name.startswith("$")), None)
     return {name: _plain(each) for name, each in value.items()} if special is None else special
 
@@ -106,7 +107,7 @@ def _read_as(found: Any, cell: Any, textual: bool) -> Any:
     if textual:
         return _read_text_as(found, str(cell))
     if isinstance(found, float) and isinstance(cell, int) and not isinstance(cell, bool):
-        return float(cell)
+        return float(cell) if abs(cell) <= sys.float_info.max else cell
     if isinstance(found, list) and isinstance(cell, list) and len(found) == len(cell):
         return [_read_as(one, other, False) for one, other in zip(found, cell, strict=True)]
     if isinstance(found, dict) and isinstance(cell, Mapping):
@@ -122,6 +123,6 @@ def _read_text_as(found: Any, cell: str) -> Any:
     if isinstance(found, bool):
         return _WORDS.get(cell.strip().lower(), cell)
     try:
-        return float(cell) if isinstance(found, float) else _read_as(found, json.loads(cell), False)
+        return float(cell) if isinstance(found, float) else _read_as(found, read_json(cell), False)
     except ValueError:
         return cell

@@ -6,13 +6,13 @@ a list of them. Source: google/osv.dev, "Data dumps".
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci.documents import read_json
 
 #: Larger documents are no advisories.
 _MOST_DOCUMENT = 16 << 20
@@ -27,7 +27,7 @@ def local_advisories(path: Path) -> Iterator[Mapping[str, Any]]:
     found = False
     for name, data in _documents(path):
         try:
-            document = json.loads(data)
+            document = read_json(data)
         except ValueError as error:
             raise InputError("bad-advisories", f"`{path}`: `{name}` is no JSON: {error}") from error
         for each in document if isinstance(document, list) else [document]:

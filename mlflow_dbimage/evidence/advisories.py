@@ -20,6 +20,8 @@ from mlflow_dbimage.evidence.bill_of_materials import Package
 
 _INTRODUCED, _FIXED, _LAST = "introduced", "fixed", "last_affected"
 _EVERYTHING = "0"
+#: What comes of a document that is not of OSV's form.
+_UNREADABLE = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
 
 
 class Severity(enum.IntEnum):
@@ -53,6 +55,10 @@ class Vulnerability:
     """Versions that have it no more."""
 
 
+_ByName = Mapping[tuple[str, str], Sequence[tuple[Package, str]]]
+"""Packages with their versions as advisories call them, by ecosystem and name."""
+
+
 def find(packages: Sequence[Package], advisories: Iterable[Mapping[str, Any]]) -> tuple[Vulnerability, ...]:
     """Return which of the packages some advisories are about, worst first.
 
@@ -67,24 +73,22 @@ def find(packages: Sequence[Package], advisories: Iterable[Mapping[str, Any]]) -
         name, version = _known_as(package)
         for ecosystem in _ecosystems(package):
             by_name.setdefault((ecosystem, name), []).append((package, version))
-    found = [
-        each
-        for advisory in advisories
-        if not advisory.get("withdrawn")
-        for each in _of_advisory(advisory, by_name)
-    ]
+    found = [each for advisory in advisories for each in _of_advisory(advisory, by_name)]
     return tuple(sorted(found, key=lambda each: (-each.severity, each.package.name, each.advisory)))
 
 
-def _of_advisory(
-    advisory: Mapping[str, Any], by_name: Mapping[tuple[str, str], Sequence[tuple[Package, str]]]
-) -> Iterable[Vulnerability]:
+def _of_advisory(advisory: Mapping[str, Any], by_name: _ByName) -> tuple[Vulnerability, ...]:
+    try:
+        return () if advisory.get("withdrawn") else tuple(_vulnerabilities(advisory, by_name))
+    except _UNREADABLE:
+        return ()
+
+
+def _vulnerabilities(advisory: Mapping[str, Any], by_name: _ByName) -> Iterable[Vulnerability]:
     seen: set[str] = set()
     for affected in advisory.get("affected") or ():
-        named = affected.get("package") or {}
-        ecosystem, name = str(named.get("ecosystem", "")), str(named.get("name", ""))
-        for package, version in by_name.get((ecosystem, name), ()):
-            if package.purl not in seen and _is_affected(version, affected, ecosystem):
+        for package in _affected_by(affected, by_name):
+            if package.purl not in seen:
                 seen.add(package.purl)
                 yield Vulnerability(
                     package=package,
@@ -94,6 +98,17 @@ def _of_advisory(
                     summary=_summary(advisory),
                     fixed_in=_fixes(affected),
                 )
+
+
+def _affected_by(affected: Mapping[str, Any], by_name: _ByName) -> tuple[Package, ...]:
+    """Return the packages that one entry of an advisory is about; none of an entry that cannot be read."""
+    try:
+        named = affected.get("package") or {}
+        ecosystem, name = str(named.get("ecosystem", "")), str(named.get("name", ""))
+        known = by_name.get((ecosystem, name), ())
+        return tuple(package for package, version in known if _is_affected(version, affected, ecosystem))
+    except _UNREADABLE:
+        return ()
 
 
 def _ecosystems(package: Package) -> tuple[str, ...]:
@@ -181,7 +196,7 @@ def _rated(severity: Mapping[str, str]) -> Severity:
     kinds = {"CVSS_V2": CVSS2, "CVSS_V3": CVSS3, "CVSS_V4": CVSS4}
     try:
         return Severity.named(kinds[severity["type"]](severity["score"]).severities()[0])
-    except (KeyError, CVSSError):
+    except (CVSSError, *_UNREADABLE):
         return Severity.UNKNOWN
 
 
@@ -191,7 +206,6 @@ def _summary(advisory: Mapping[str, Any]) -> str:
 
 
 def _fixes(affected: Mapping[str, Any]) -> tuple[str, ...]:
-    events = [
-        event for each in affected.get("ranges") or () if each.get("type") != "GIT" for event in each["events"]
-    ]
+    ranges = [each for each in affected.get("ranges") or () if each.get("type") != "GIT"]
+    events = [event for each in ranges for event in each.get("events") or ()]
     return tuple(dict.fromkeys(str(event[_FIXED]) for event in events if _FIXED in event))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import NAMESPACE_URL, uuid5
 
 from packageurl import PackageURL
@@ -163,7 +163,7 @@ def read_packages(bill: bytes) -> tuple[Package, ...]:
     try:
         components = read_json(bill)["components"]
         return tuple(_package_of(each) for each in components if each.get("purl"))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a bill of materials in CycloneDX: {error}") from None
 
 
@@ -205,6 +205,9 @@ def _component(package: Package) -> Component:
 
 def _package_of(component: dict[str, Any]) -> Package:
     managers = [each["value"] for each in component["properties"] if each["name"] == "dbimage:manager"]
+    if len(managers) != 1 or managers[0] not in get_args(Manager):
+        raise ValueError(f"a component that is managed by {managers}")
+    PackageURL.from_string(component["purl"])  # others rely on its form
     hashes = [each["content"] for each in component.get("hashes") or () if each["alg"] == "SHA-256"]
     licences = [
         each.get("expression") or each["license"].get("id") or each["license"].get("name")
@@ -212,11 +215,11 @@ def _package_of(component: dict[str, Any]) -> Package:
     ]
     return Package(
         manager=managers[0],
-        name=component["name"],
-        version=component["version"],
+        name=str(component["name"]),
+        version=str(component["version"]),
         purl=component["purl"],
-        sha256=hashes[0] if hashes else None,
-        licence=licences[0] if licences else None,
+        sha256=str(hashes[0]) if hashes else None,
+        licence=str(licences[0]) if licences else None,
     )
 
 

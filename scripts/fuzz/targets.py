@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import io
 import json
 import tarfile
@@ -9,19 +11,27 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from mlflow_dbimage import recorded_lock
+from mlflow_dbimage import expected_output, recorded_lock
 from mlflow_dbimage.backends.conda_records import channels_of, record_of
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.wheel_files import read_contents
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_environment import BaseEnvironment
+from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.environment_files import read_file
 from mlflow_dbimage.errors import DbimageError
+from mlflow_dbimage.evidence import advisories
+from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
 from mlflow_dbimage.evidence.envelope import Envelope
+from mlflow_dbimage.evidence.image_signature import PAYLOAD_TYPE, ImageSignature, document, signature_of
 from mlflow_dbimage.evidence.statement import Statement
+from mlflow_dbimage.evidence.tagged_manifest import SIGNATURE_ANNOTATION, entries_of
+from mlflow_dbimage.expected_output import ExpectedOutput
 from mlflow_dbimage.image_location import parse_base, parse_target
 from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.model_reference import parse as parse_reference
@@ -30,9 +40,11 @@ from mlflow_dbimage.oci.artifact import contents_of, read_referrers
 from mlflow_dbimage.oci.descriptor import OCI_LAYER_TAR, OCI_MANIFEST, Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.docker_archive import read_archive
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.root_listing import read_listing
+from mlflow_dbimage.prediction_comparison import compare, compare_expected
 from mlflow_dbimage.safe_yaml import load
 from mlflow_dbimage.service.deliveries import Refused, Trust, check_databricks, check_mlflow
 from mlflow_dbimage.service.events import from_databricks, from_mlflow
@@ -44,14 +56,27 @@ class Target:
 
     read: Callable[[bytes], object]
     seeds: tuple[bytes, ...]
-    refuses: tuple[type[Exception], ...] = (DbimageError, ValueError)
+    refuses: tuple[type[Exception], ...] = (DbimageError, ValueError, Refused)
     """How it says no."""
 
 
-def outcome(target: Target, data: bytes) -> None:
-    """Give data to a reader; whatever is raised is a crash."""
-    with suppress(*target.refuses):
+def outcome(target: Target, data: bytes) -> Literal["read", "refused"]:
+    """Give data to a reader, and return what it did; whatever else is raised is a crash."""
+    try:
         target.read(data)
+    except target.refuses:
+        return "refused"
+    return "read"
+
+
+def _any_of(*readers: Callable[[bytes], object]) -> Callable[[bytes], None]:
+    """Return what reads in all ways, and refuses what every one refuses."""
+
+    def read(data: bytes) -> None:
+        if {outcome(Target(read=each, seeds=()), data) for each in readers} == {"refused"}:
+            raise ValueError("nobody reads it")
+
+    return read
 
 
 def _tar(*members: tuple[str, bytes, str, bytes]) -> bytes:
@@ -94,6 +119,15 @@ def _written(data: bytes, name: str, read: Callable[[Path], object]) -> object:
         return read(path)
 
 
+def _described(blob: bytes) -> dict[str, object]:
+    return {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(blob)), "size": len(blob)}
+
+
+def _index(entry: dict[str, object]) -> bytes:
+    named = entry | {"annotations": {"org.opencontainers.image.ref.name": "x"}}
+    return json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
+
+
 def _layout(document: str) -> Callable[[bytes], object]:
     """Read an image of which one document is fuzzed, and the others say so."""
 
@@ -104,14 +138,12 @@ def _layout(document: str) -> Callable[[bytes], object]:
 
             def put(blob: bytes) -> dict[str, object]:
                 (blobs / Digest.of(blob).hex).write_bytes(blob)
-                return {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(blob)), "size": len(blob)}
+                return _described(blob)
 
             config = put(data if document == "config" else _CONFIG)
             manifest = data if document == "manifest" else _MANIFEST % json.dumps(config).encode()
-            entry = put(manifest) | {"annotations": {"org.opencontainers.image.ref.name": "x"}}
-            index = (
-                data if document == "index" else json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
-            )
+            entry = put(manifest)
+            index = data if document == "index" else _index(entry)
             (Path(folder) / "index.json").write_bytes(index)
             (Path(folder) / "oci-layout").write_bytes(b'{"imageLayoutVersion": "1.0.0"}')
             layout = Layout(Path(folder))
@@ -180,28 +212,65 @@ def _keep_inside(wheels: Iterable[LockedWheel]) -> None:
         assert path == root / wheel.sha256 / wheel.file_name, "it names another file"
 
 
-def _locations(data: bytes) -> None:
-    text = data.decode(errors="replace")
-    for parse in (parse_target, parse_base):
-        with suppress(DbimageError):
-            parse(text)
+def _location(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    return lambda data: parse(data.decode(errors="replace"))
 
 
-def _delivery(data: bytes) -> None:
-    head, _, body = data.partition(b"\n\n")
-    lines = [line.partition(": ") for line in head.decode(errors="replace").splitlines()]
-    headers = {name.lower(): value for name, _, value in lines}
-    trust = Trust(secrets=("secret",))
-    for check in (lambda: check_mlflow(headers, body, trust, 0.0), lambda: check_databricks(headers, body, trust)):
-        with suppress(Refused):
-            check()
+def _check(data: bytes) -> None:
+    """Read a self-check, and hold its predictions against those of another, and against what somebody expects."""
+    read = CheckReport.from_dict(read_json(data))
+    known = CheckReport.from_dict(json.loads(_REPORT))
+    if read.predictions is not None and known.predictions is not None:
+        compare(read.predictions, read.predictions)
+        compare(known.predictions, read.predictions)
+        compare_expected(_EXPECTED, read.predictions)
+        compare_expected(replace(_EXPECTED, textual=True), read.predictions)
 
 
-def _events(data: bytes) -> None:
-    with suppress(DbimageError):
-        from_mlflow(data, delivery=None, received=0.0)
-    with suppress(DbimageError):
-        from_databricks(data, received=0.0)
+def _expected(data: bytes) -> None:
+    known = CheckReport.from_dict(json.loads(_REPORT)).predictions
+    assert known is not None, "it predicts"
+
+    def read(path: Path) -> None:
+        compare_expected(expected_output.read(path), known)
+
+    _written(data, "expected.json", read)
+
+
+def _advisory(data: bytes) -> object:
+    return advisories.find(_PACKAGES, [read_json(data)])
+
+
+def _bill(data: bytes) -> object:
+    return advisories.find(read_packages(data), [json.loads(_ADVISORY)])
+
+
+def _signatures(data: bytes) -> object:
+    entries = entries_of(data)
+    if not entries:
+        raise ValueError("it lists nothing")
+    return [signature_of(entry) for entry in entries]
+
+
+def _signed(data: bytes) -> object:
+    return ImageSignature(payload=data, signature=b"").subject
+
+
+def _mlflow_event(data: bytes) -> object:
+    return from_mlflow(data, delivery=None, received=0.0)
+
+
+def _databricks_event(data: bytes) -> object:
+    return from_databricks(data, received=0.0)
+
+
+def _delivery(check: Callable[[Mapping[str, str], bytes, Trust], object]) -> Callable[[bytes], object]:
+    def read(data: bytes) -> object:
+        head, _, body = data.partition(b"\n\n")
+        lines = [line.partition(": ") for line in head.decode(errors="replace").splitlines()]
+        return check({name.lower(): value for name, _, value in lines}, body, Trust(secrets=("secret",)))
+
+    return read
 
 
 _DIGEST = "sha256:" + "0" * 64
@@ -209,6 +278,7 @@ _CONFIG = b'{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"
 _MANIFEST = (
     b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": %s, "layers": []}'
 )
+_WHOLE = _MANIFEST % json.dumps(_described(_CONFIG)).encode()
 _REFERRERS = json.dumps(
     {
         "manifests": [
@@ -232,6 +302,62 @@ name = "six"
 version = "1.16.0"
 wheels = [{ url = "https://x.example/six-1.16.0-py2.py3-none-any.whl", hashes = { sha256 = "00" } }]
 """
+_REQUIREMENTS = b"six==1.16.0 ; python_version > '3.7'\n--index-url https://x.example/simple\nx @ https://x.example/x-1.0-py3-none-any.whl\n"
+_LAYER = _tar(
+    ("opt", tarfile.DIRTYPE, "", b""),
+    ("opt/tool", tarfile.REGTYPE, "", b"x"),
+    ("opt/same", tarfile.LNKTYPE, "opt/tool", b""),
+    ("opt/short", tarfile.SYMTYPE, "tool", b""),
+    ("opt/.wh.gone", tarfile.REGTYPE, "", b""),
+)
+_EVENT = b'{"entity": "model_version", "action": "created", "timestamp": "2026-06-01T12:00:00Z", "data": {"name": "m", "version": "3", "source": "x", "tags": {}}}'
+_DATABRICKS = (
+    b'{"event": "MODEL_VERSION_CREATED", "model_name": "m", "version": "3", "event_timestamp": 1, "text": "x"}'
+)
+
+_REPORT = b"""{"version": 1, "python": "3.11.7", "directory": "/m", "watched": true, "load_seconds": 1.5, "predict_seconds": 0.1,
+"peak_memory": 7, "loaded_size": 9, "imports": [{"module": "numpy", "seconds": 1.0, "own_seconds": 0.5}],
+"modules": {"numpy": null}, "distributions": {"numpy": "1.26.4"}, "network": [], "writes": [], "example": "x.json",
+"predictions": {"columns": ["a", "b"], "types": ["float64", "text"], "row_count": 2, "rows":
+[[{"$float": "nan"}, {"$text": "x", "$type": "C"}], [1.5, [1, {"$decimal": "1.0"}, null, {"k": true}]]]},
+"repeated": {"row": 0, "column": "a", "first": {"$float": "inf"}, "second": 2}, "error": {"stage": "load", "type": "E",
+"message": "m", "traceback": [], "chain": [{"type": "E", "message": "m", "module": "x", "errno": 2, "path": "/p"}]}}"""
+_EXPECTED = ExpectedOutput(
+    columns={"a": (None, 7), "b": ("x", [1, "1.0", None, {"k": True}])}, row_count=2, textual=False
+)
+_ADVISORY = b"""{"id": "GHSA-1", "aliases": ["CVE-1"], "summary": "bad", "database_specific": {"severity": "HIGH"},
+"severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}], "affected": [
+{"package": {"ecosystem": "PyPI", "name": "toy"}, "versions": ["1.0"], "ranges": [{"type": "ECOSYSTEM", "events":
+[{"introduced": "0"}, {"fixed": "1.1"}, {"last_affected": "2"}]}]},
+{"package": {"ecosystem": "Debian:12", "name": "openssl"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"fixed": "3.1-1"}]}]}]}"""
+_PACKAGES = (
+    Package(manager="pip", name="toy", version="1.0", purl="pkg:pypi/toy@1.0"),
+    Package(
+        manager="system", name="openssl", version="3.0-1", purl="pkg:deb/debian/openssl@3.0-1?distro=debian-12"
+    ),
+)
+_BILL = b"""{"components": [{"name": "toy", "version": "1.0", "purl": "pkg:pypi/toy@1.0",
+"properties": [{"name": "dbimage:manager", "value": "pip"}], "hashes": [{"alg": "SHA-256", "content": "00"}],
+"licenses": [{"license": {"id": "MIT"}}, {"expression": "MIT"}]}]}"""
+_SIGNATURES = json.dumps(
+    {
+        "config": {},
+        "layers": [
+            {
+                "mediaType": PAYLOAD_TYPE,
+                "digest": _DIGEST,
+                "size": 2,
+                "annotations": {SIGNATURE_ANNOTATION: "AAAA"},
+            }
+        ],
+    }
+).encode()
+
+_OF_MLFLOW = b"X-MLflow-Signature: v1,%s\nX-MLflow-Delivery-Id: a\nX-MLflow-Timestamp: 7\n\n{}" % base64.b64encode(
+    hmac.digest(b"secret", b"a.7.{}", "sha256")
+)
+_OF_DATABRICKS = b"x-databricks-signature: %s\n\n{}" % hmac.digest(b"secret", b"{}", "sha256").hex().encode()
+
 _LOCKED_WHEELS = b"""\
 [[packages]]
 name = "six"
@@ -288,20 +414,18 @@ _INVENTORY = json.dumps(
         },
     }
 ).encode()
-_REQUIREMENTS = b"six==1.16.0 ; python_version > '3.7'\n-r other.txt\n--index-url https://u:p@x.example/simple\nx @ file:///x.whl\n"
-_LAYER = _tar(
-    ("opt", tarfile.DIRTYPE, "", b""),
-    ("opt/tool", tarfile.REGTYPE, "", b"x"),
-    ("opt/same", tarfile.LNKTYPE, "opt/tool", b""),
-    ("opt/short", tarfile.SYMTYPE, "tool", b""),
-    ("opt/.wh.gone", tarfile.REGTYPE, "", b""),
-)
-_EVENT = b'{"entity": "model_version", "action": "created", "timestamp": "2026-06-01T12:00:00Z", "data": {"name": "m", "version": "3", "source": "x", "tags": {}}}'
-_DATABRICKS = (
-    b'{"event": "MODEL_VERSION_CREATED", "model_name": "m", "version": "3", "event_timestamp": 1, "text": "x"}'
-)
 
 TARGETS: Mapping[str, Target] = {
+    "self-check": Target(read=_check, seeds=(_REPORT,)),
+    "expected": Target(
+        read=_expected, seeds=(b'[{"a": 1.5, "b": "x"}, {"a": null, "b": [1]}]', b'{"a": [1], "b": [{"k": [2]}]}')
+    ),
+    "advisory": Target(read=_advisory, seeds=(_ADVISORY,)),
+    "bill-of-materials": Target(read=_bill, seeds=(_BILL,)),
+    "signatures": Target(read=_signatures, seeds=(_SIGNATURES,)),
+    "signed-image": Target(read=_signed, seeds=(document(Digest.of(b""), "registry.example/churn"),)),
+    "lock-files": Target(read=_lock_files, seeds=(_LOCKED_WHEELS, _LOCKED_CONDA)),
+    "base-environment": Target(read=_base_environment, seeds=(_INVENTORY,)),
     "layer-unpacked": Target(read=_unpack, seeds=(_LAYER,)),
     "layer-listed": Target(read=_list, seeds=(_LAYER,)),
     "docker-archive": Target(
@@ -313,8 +437,8 @@ TARGETS: Mapping[str, Target] = {
             ),
         ),
     ),
-    "index": Target(read=_layout("index"), seeds=(_REFERRERS,)),
-    "manifest": Target(read=_layout("manifest"), seeds=(_MANIFEST % b"{}",)),
+    "index": Target(read=_layout("index"), seeds=(_index(_described(_WHOLE)),)),
+    "manifest": Target(read=_layout("manifest"), seeds=(_WHOLE,)),
     "config": Target(read=_layout("config"), seeds=(_CONFIG,)),
     "referrers": Target(read=read_referrers, seeds=(_REFERRERS,)),
     "artifact": Target(read=contents_of, seeds=(_MANIFEST % b"{}",)),
@@ -324,33 +448,28 @@ TARGETS: Mapping[str, Target] = {
         read=_wheel_with("METADATA"), seeds=(b"Metadata-Version: 2.1\nName: x\nVersion: 1.0\n",)
     ),
     "wheel-scripts": Target(read=_wheel_with("entry_points.txt"), seeds=(b"[console_scripts]\nx = x:main [a]\n",)),
-    "yaml": Target(read=load, seeds=(_CONDA, _MLMODEL, b"a: &a [1]\nb: *a\nc: {<<: *a}\n")),
+    "yaml": Target(read=load, seeds=(_CONDA, _MLMODEL, b"a: &a {x: [1]}\nb: *a\nc: {<<: *a}\n")),
     "conda.yaml": Target(read=lambda data: _written(data, "conda.yaml", read_file), seeds=(_CONDA,)),
     "requirements.txt": Target(
         read=lambda data: _written(data, "requirements.txt", read_file), seeds=(_REQUIREMENTS,)
     ),
     "pylock.toml": Target(read=lambda data: _written(data, "pylock.toml", read_file), seeds=(_PYLOCK,)),
-    "lock-files": Target(read=_lock_files, seeds=(_LOCKED_WHEELS, _LOCKED_CONDA)),
-    "base-environment": Target(read=_base_environment, seeds=(_INVENTORY,)),
     "MLmodel": Target(read=_model, seeds=(_MLMODEL,)),
     "location": Target(
-        read=_locations,
+        read=_any_of(_location(parse_target), _location(parse_base)),
         seeds=(
             b"//host:5000/a/b:tag",
             b"oci:/x:tag",
             b"docker-archive:x",
             b"rootfs:x.tar.gz",
-            b"docker://u@[::1]/a",
+            b"docker://[::1]:5000/a@sha256:" + b"0" * 64,
         ),
     ),
     "delivery": Target(
-        read=_delivery,
-        seeds=(
-            b"X-MLflow-Signature: v1,AAAA\nX-MLflow-Delivery-Id: a\nX-MLflow-Timestamp: 7\n\n{}",
-            b"x-databricks-signature: 00\n\n{}",
-        ),
+        read=_any_of(_delivery(partial(check_mlflow, now=0.0)), _delivery(check_databricks)),
+        seeds=(_OF_MLFLOW, _OF_DATABRICKS),
     ),
-    "event": Target(read=_events, seeds=(_EVENT, _DATABRICKS)),
+    "event": Target(read=_any_of(_mlflow_event, _databricks_event), seeds=(_EVENT, _DATABRICKS)),
     "envelope": Target(
         read=Envelope.from_bytes,
         seeds=(b'{"payloadType": "a/b", "payload": "e30=", "signatures": [{"keyid": "x", "sig": "AAAA"}]}',),
