@@ -37,9 +37,13 @@ def examples(path: Path) -> Iterator[Example]:
         yield Example(name=name, steps=tuple((typed, tuple(shown)) for typed, shown in steps))
 
 
-def play(example: Example, folder: Path, environment: Mapping[str, str]) -> None:
-    """Type an example in a folder, and fail where something else is shown than the document says."""
-    code = 0
+def play(example: Example, folder: Path, environment: Mapping[str, str]) -> int:
+    """Type an example in a folder, and fail where something else is shown than the document says.
+
+    Returns:
+        How many lines were compared.
+    """
+    code = compared = 0
     for typed, shown in example.steps:
         wanted = re.fullmatch(r"cat (\S+)", typed)
         if wanted and not (folder / wanted[1]).exists():
@@ -57,3 +61,5 @@ def play(example: Example, folder: Path, environment: Mapping[str, str]) -> None
         code = done.returncode
         pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in shown)
         assert re.fullmatch(pattern, done.stdout), f"`{typed}` says\n{done.stdout}and the document\n{shown}"
+        compared += sum(line != "..." for line in shown)
+    return compared

@@ -52,7 +52,7 @@ def test_it_gets_no_credentials_and_a_home_that_goes(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "swordfish")
     run = checker.check(_image(tmp_path, 'export >&2\necho x > "$HOME/x"\n' + REPORT), LIMITS)
     assert "swordfish" not in run.messages
-    assert f"{tmp_path}/cache/work/" in run.messages
+    assert str(tmp_path / "cache" / "work") in run.messages
 
 
 def test_a_check_that_takes_too_long_is_ended(checker: PackedChecker, tmp_path: Path):

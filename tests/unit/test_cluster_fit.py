@@ -64,11 +64,17 @@ def test_extension_modules_depend_on_numpys_major_version(numpy: str, stale: set
     assert compiled_for_another_numpy({"numpy": numpy, "fast": "3.0"}, cluster, AMD64) == set()
 
 
-def test_a_model_for_the_clusters_python_fits(tmp_path: Path) -> None:
-    refuse_misfits(
-        make_spec(tmp_path, "3.11.2", conda=("pip<=26.3", "numpy>=1.20")),
-        cluster_of(distribution("numpy", "1.23.5")),
-    )
+def test_a_model_fits_the_clusters_python_or_is_refused_for_each_reason(tmp_path: Path) -> None:
+    cluster = cluster_of(distribution("numpy", "1.23.5"))
+    refuse_misfits(make_spec(tmp_path / "fits", "3.11.2", conda=("pip<=26.3", "numpy>=1.20")), cluster)
+    with pytest.raises(MatchError) as caught:
+        refuse_misfits(
+            make_spec(tmp_path / "not", "3.12.1", conda=("pip<=26.3", "numpy>=1.26", "r-base")), cluster
+        )
+    assert caught.value.code == "layout-impossible"
+    for reason in ("it needs Python 3.12", "`numpy>=1.26`", "`r-base`"):
+        assert reason in caught.value.message
+    assert "pip<=26.3" not in caught.value.message
 
 
 @pytest.mark.parametrize(("name", "superseded"), [("part", True), ("rest", False)])
