@@ -10,7 +10,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -190,12 +189,12 @@ def _model(data: bytes) -> object:
         return read_model(parse_reference(folder), Path(folder))
 
 
-def _lock_files(data: bytes) -> None:
-    text = data.decode(errors="replace")
-    with suppress(ValueError):
-        channels_of([each.channel for each in recorded_lock.read_conda(text)], {})
-    with suppress(ValueError):
-        _keep_inside(recorded_lock.read_wheels(text))
+def _locked_conda(data: bytes) -> None:
+    channels_of([each.channel for each in recorded_lock.read_conda(data.decode(errors="replace"))], {})
+
+
+def _locked_wheels(data: bytes) -> None:
+    _keep_inside(recorded_lock.read_wheels(data.decode(errors="replace")))
 
 
 def _base_environment(data: bytes) -> None:
@@ -424,7 +423,7 @@ TARGETS: Mapping[str, Target] = {
     "bill-of-materials": Target(read=_bill, seeds=(_BILL,)),
     "signatures": Target(read=_signatures, seeds=(_SIGNATURES,)),
     "signed-image": Target(read=_signed, seeds=(document(Digest.of(b""), "registry.example/churn"),)),
-    "lock-files": Target(read=_lock_files, seeds=(_LOCKED_WHEELS, _LOCKED_CONDA)),
+    "lock-files": Target(read=_any_of(_locked_conda, _locked_wheels), seeds=(_LOCKED_WHEELS, _LOCKED_CONDA)),
     "base-environment": Target(read=_base_environment, seeds=(_INVENTORY,)),
     "layer-unpacked": Target(read=_unpack, seeds=(_LAYER,)),
     "layer-listed": Target(read=_list, seeds=(_LAYER,)),
