@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,23 +31,28 @@ class ExpectedOutput:
     """Whether all values are text (CSV)."""
 
 
-def read(path: Path) -> ExpectedOutput:
+def read(path: Path, called: str | None = None) -> ExpectedOutput:
     """Read a CSV, JSON lines, JSON or Parquet file, in the forms that `score` writes.
+
+    Args:
+        path: Of the file.
+        called: How messages call it; None for its path.
 
     Raises:
         InputError: `bad-expected-output`.
     """
+    called = called or str(path)
     try:
         chunks = list(Rows(str(path), None, _ROWS_AT_A_TIME).chunks(None))
     except ScoringFailure as failure:
-        raise _unreadable(path, str(failure)) from None
+        raise _unreadable(called, str(failure)) from None
     except RecursionError:
-        raise _unreadable(path, "its values are nested too deeply") from None
+        raise _unreadable(called, "its values are nested too deeply") from None
     faults = [f"row {chunk.number(each)}: {chunk.faults[each]}" for chunk in chunks for each in chunk.faults]
     if faults:
-        raise _unreadable(path, faults[0])
+        raise _unreadable(called, faults[0])
     if not any(chunk.size for chunk in chunks):
-        raise _unreadable(path, "it has no rows")
+        raise _unreadable(called, "it has no rows")
     return ExpectedOutput(
         columns={_UNNAMED if name == VALUE else name: _cells(chunks, name) for name in chunks[0].names},
         row_count=sum(chunk.size for chunk in chunks),
@@ -77,9 +83,21 @@ def logged_with(model: Path) -> ExpectedOutput | None:
     return read(path) if path.is_file() else None
 
 
-def _unreadable(path: Path, why: str) -> InputError:
+def brought_along(data: bytes) -> ExpectedOutput:
+    """Read the contents of the file that a model brings along.
+
+    Raises:
+        InputError: `bad-expected-output`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / IN_MODEL
+        path.write_bytes(data)
+        return read(path, IN_MODEL)
+
+
+def _unreadable(called: str, why: str) -> InputError:
     return InputError(
         "bad-expected-output",
-        f"the expected predictions `{path}` cannot be read: {why}",
+        f"the expected predictions `{called}` cannot be read: {why}",
         hint="a file that `score` writes will do: CSV, JSON lines or JSON",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mlflow_dbimage import image_check, reference_check
-from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage import expected_output, image_check, reference_check
+from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.errors import VerificationError
@@ -16,13 +17,17 @@ from mlflow_dbimage.failure_causes import cause_in_text
 from mlflow_dbimage.image_check import Checker, CheckLimits, CheckRun, Mode
 from mlflow_dbimage.layer_facts import facts_of
 from mlflow_dbimage.model_checks import Check
+from mlflow_dbimage.model_layers import MODEL_PATH
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.image_files import read_files
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.static_check import check_files
 from mlflow_dbimage.verification import VerificationReport, judge
 from mlflow_dbimage.whiteout_check import remains
 
+#: Raised when what is read of a model's layers changes.
+_FORMAT = 1
 _MODEL_STARTS: Mapping[str, str] = {
     "engine": "running the model in a container",
     "namespace": "running the model in the image's root",
@@ -47,8 +52,8 @@ class Candidate:
 
     image: Image
     record: ImageRecord
-    expected: ExpectedOutput | None
-    """What its model should predict for its example, where somebody said so."""
+    expected: Callable[[], ExpectedOutput | None]
+    """Reads what its model should predict for its example; None where nobody has said so."""
     built: bool = False
     """Whether this build made it, so that lock and model are what its record says; any image can say so."""
 
@@ -85,6 +90,30 @@ def prove(candidate: Candidate, mode: Mode, tools: ProofTools) -> VerificationRe
     return _ran(candidate, choice.checker, files, tools)
 
 
+def expected_by(
+    given: ExpectedOutput | None, image: Image, record: ImageRecord, cache: BuildCache
+) -> ExpectedOutput | None:
+    """Return what an image's model should predict: what somebody gave, else what the model in it brings along.
+
+    Raises:
+        InputError: `bad-expected-output`; `base-invalid`, its layer is damaged.
+    """
+    if given is not None:
+        return given
+    own = zip(record.layers, image.layers[record.base_layers :], strict=False)
+    # Heavy files have layers of their own; the last one has all others.
+    layers = tuple(layer for noted, layer in own if noted.kind == "model")[-1:]
+    key = cache_key("expected-output", _FORMAT, *(str(each.descriptor.digest) for each in layers))
+    kept = cache.record("expected-outputs", key)
+    if kept is None:
+        path = f"{MODEL_PATH[1:]}/{expected_output.IN_MODEL}"
+        found = read_files(replace(image, layers=layers), [path]).get(path)
+        kept = {"base64": None if found is None else base64.b64encode(found.data).decode()}
+        cache.put_record("expected-outputs", key, kept)
+    data = kept["base64"]
+    return None if data is None else expected_output.brought_along(base64.b64decode(data))
+
+
 def must_be_proven(report: VerificationReport) -> None:
     """Refuse an image that failed.
 
@@ -113,6 +142,7 @@ def _files(candidate: Candidate, tools: ProofTools) -> tuple[Check, ...]:
 def _ran(
     candidate: Candidate, checker: Checker, files: tuple[Check, ...], tools: ProofTools
 ) -> VerificationReport:
+    expected = candidate.expected()
     try:
         with tools.progress.step(_MODEL_STARTS[checker.how]):
             run = checker.check(candidate.image, tools.limits)
@@ -122,7 +152,7 @@ def _ran(
             found=found,
             reference=_reference(candidate, checker, tools) if found is not None else None,
             static=files,
-            expected=candidate.expected,
+            expected=expected,
             again=lambda: _report_of(_without_base(candidate, tools)),
             died=_death(run, tools.limits) if found is None else None,
         )

@@ -10,7 +10,8 @@ from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.expected_output import ExpectedOutput
 from mlflow_dbimage.image_check import Mode
-from mlflow_dbimage.image_proof import Candidate, prove
+from mlflow_dbimage.image_proof import Candidate, expected_by, prove
+from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.static_verification import StaticReport, VerificationTools
 from mlflow_dbimage.verification import VerificationReport
 
@@ -26,7 +27,7 @@ class Wish:
     mode: Mode
     """How far an image of ours is proven."""
     expected: ExpectedOutput | None
-    """What its model should predict for its example, where somebody says so."""
+    """What its model should predict for its example; None for what it brings along, if it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,19 @@ class ImageVerification:
         return {"image": self.image, "digest": self.digest, **contract, "verification": proof}
 
 
+def _proof(image: Image, record: ImageRecord, wish: Wish, tools: VerificationTools) -> VerificationReport:
+    def expected() -> ExpectedOutput | None:
+        return expected_by(wish.expected, image, record, tools.proof.cache)
+
+    return prove(Candidate(image=image, record=record, expected=expected), wish.mode, tools.proof)
+
+
 def verify(wish: Wish, tools: VerificationTools) -> ImageVerification:
     """Verify an image.
 
     Raises:
         UsageError: `bad-location`; `bad-value`, the image is not ours and no runtime is named.
-        InputError: The image does not exist or cannot be read; `not-deployed`.
+        InputError: The image does not exist or cannot be read; `not-deployed`; `bad-expected-output`.
         MatchError: `unknown-runtime`.
         ServiceError: A registry, engine or program failed.
     """
@@ -68,8 +76,7 @@ def verify(wish: Wish, tools: VerificationTools) -> ImageVerification:
     record = ImageRecord.from_labels(image.labels)
     proof = contract = None
     if record is not None:
-        candidate = Candidate(image=image, record=record, expected=wish.expected)
-        proof = prove(candidate, wish.mode, tools.proof)
+        proof = _proof(image, record, wish, tools)
     if record is None or record.runtime is not None or wish.runtime is not None:
         contract = static_verification.verify(wish.name, image, wish.runtime, tools)
     return ImageVerification(image=wish.name, digest=str(image.digest), contract=contract, proof=proof)

@@ -129,7 +129,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             place = Place(name=request.name, store=tools.destination.beside(request.name))
             return image_evidence.attach(proven, place, request.sbom, key, tools.progress)
 
-        candidate = Candidate(image=image, record=record, expected=expected, built=True)
+        candidate = Candidate(image=image, record=record, expected=lambda: expected, built=True)
         published = _publisher(request, tools).publish(request.name, candidate, ready)
         reference, proven = published.deployment.reference, published.report.proven
         tools.store.note_image(planned.reference, reference, str(image.digest), proven=proven)

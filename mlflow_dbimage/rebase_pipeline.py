@@ -35,7 +35,7 @@ from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_evidence import Place, ProvenImage
 from mlflow_dbimage.image_location import ImageLocation, parse_base
-from mlflow_dbimage.image_proof import Candidate, ProofTools
+from mlflow_dbimage.image_proof import Candidate, ProofTools, expected_by
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle, write_launcher, write_whiteouts
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
@@ -113,7 +113,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
     """
     started = time.monotonic()
     key = tools.signer()
-    expected = expected_output.read(request.expected_output) if request.expected_output else None
+    given = expected_output.read(request.expected_output) if request.expected_output else None
     deployed = _deployed(request.name, tools.destination)
     with disk_errors():
         image = tools.destination.image(request.name)
@@ -141,7 +141,11 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
             return image_evidence.attach(proven, place, request.sbom, key, tools.progress)
 
         publisher = Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
-        candidate = Candidate(image=moved, record=record, expected=expected)
+        candidate = Candidate(
+            image=moved,
+            record=record,
+            expected=lambda: expected_by(given, moved, record, tools.cache),
+        )
         published = publisher.publish(request.new_name, candidate, ready)
         _note_image(record, published, moved, tools.store)
     return BuildReceipt(

@@ -106,7 +106,7 @@ class Workshop:
             for each, addition in zip(old.layers, additions, strict=True)
         )
         record = replace(old, layers=described, model_digest=model or old.model_digest)
-        return Candidate(image=self._laid(additions, record), record=record, expected=None)
+        return Candidate(image=self._laid(additions, record), record=record, expected=lambda: None)
 
     def layer(self, *entries: TarEntry) -> Layer:
         return layer_of(self.folder / "blobs", *entries)

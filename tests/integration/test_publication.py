@@ -47,7 +47,9 @@ def candidate(folder: Path, note: str) -> Candidate:
     )
     record = replace(record, layers=layers)
     return Candidate(
-        image=append(image, [], RunConfig(labels={**record.to_labels(), GOOD: note})), record=record, expected=None
+        image=append(image, [], RunConfig(labels={**record.to_labels(), GOOD: note})),
+        record=record,
+        expected=lambda: None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from fakes.checkers import GivenChecker
 from mlflow_dbimage import reference_check
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
-from mlflow_dbimage.errors import ServiceError, VerificationError
-from mlflow_dbimage.image_proof import Candidate, must_be_proven, prove
-from mlflow_dbimage.oci.image import RunConfig, append
+from mlflow_dbimage.errors import InputError, ServiceError, VerificationError
+from mlflow_dbimage.image_proof import Candidate, expected_by, must_be_proven, prove
+from mlflow_dbimage.oci.image import Image, RunConfig, append
 from mlflow_dbimage.verification import VerificationReport
 from proof_tools import proof_tools
+from score_images import record as score_record
 from score_images import score_image
 
 REPORT: dict[str, Any] = {
@@ -54,7 +56,9 @@ def candidate(tmp_path: Path) -> Candidate:
     own = image.layers[-1]
     layer = LayerRecord(kind="scoring", digest="", diff_id=str(own.diff_id), size=own.descriptor.size, contents=())
     record = replace(record, layers=(layer,))
-    return Candidate(image=append(image, [], RunConfig(labels=record.to_labels())), record=record, expected=None)
+    return Candidate(
+        image=append(image, [], RunConfig(labels=record.to_labels())), record=record, expected=lambda: None
+    )
 
 
 def outcomes(report: VerificationReport) -> dict[str, str]:
@@ -114,6 +118,36 @@ def test_a_check_that_does_not_end_is_the_cause(
     report = prove(candidate, "auto", proof_tools(cache, GivenChecker("engine", **ended)))
     assert cause in str(report.cause)
     assert outcomes(report)["load"] == "failed"
+
+
+def of_model(folder: Path, files: dict[str, bytes]) -> tuple[Image, ImageRecord]:
+    """An image whose own layer is that of its model."""
+    image = score_image(folder, files={f"opt/dbimage/model/{name}": data for name, data in files.items()})
+    own = image.layers[-1]
+    layer = LayerRecord(kind="model", digest="", diff_id=str(own.diff_id), size=own.descriptor.size, contents=())
+    return image, replace(score_record(base_layers=1), layers=(layer,))
+
+
+def test_what_a_model_brings_along_is_expected_of_its_image_and_read_once(
+    candidate: Candidate, cache: BuildCache, tmp_path: Path
+):
+    image, record = of_model(tmp_path / "a", {"expected_output.json": b'[{"a": 7}]'})
+    found = expected_by(None, image, record, cache)
+    assert found is not None
+    assert found.columns == {"a": (7,)}
+    gone = replace(image, layers=tuple(replace(each, open=io.BytesIO) for each in image.layers))
+    assert expected_by(None, gone, record, cache) == found
+    assert expected_by(replace(found, row_count=9), gone, record, cache) == replace(found, row_count=9)
+    tools = proof_tools(cache, GivenChecker("engine", REPORT))
+    report = prove(replace(candidate, expected=lambda: found), "auto", tools)
+    assert outcomes(report)["expected"] == "failed"
+
+
+def test_a_model_that_brings_nothing_or_nonsense(cache: BuildCache, tmp_path: Path):
+    for _ in range(2):
+        assert expected_by(None, *of_model(tmp_path / "a", {"MLmodel": b"x"}), cache) is None
+    with pytest.raises(InputError, match="the expected predictions `expected_output.json` cannot be read"):
+        expected_by(None, *of_model(tmp_path / "b", {"expected_output.json": b"{"}), cache)
 
 
 def test_a_report_that_cannot_be_read_is_no_report(candidate: Candidate, cache: BuildCache):
