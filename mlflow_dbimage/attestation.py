@@ -17,7 +17,7 @@ from mlflow_dbimage.evidence import bill_of_materials, envelope, statement
 from mlflow_dbimage.evidence.envelope import Envelope
 from mlflow_dbimage.evidence.signing_key import KeyPair, VerifyingKey
 from mlflow_dbimage.evidence.statement import Statement
-from mlflow_dbimage.oci.artifact import Artifact, Referrer
+from mlflow_dbimage.oci.artifact import TITLE, Artifact, Referrer
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
@@ -26,7 +26,6 @@ from mlflow_dbimage.oci.registry_errors import RefusedError
 Kind = Literal["sbom", "provenance", "report"]
 
 _PREDICATES: dict[Kind, str] = {"provenance": provenance.PREDICATE_TYPE, "report": verification.PREDICATE_TYPE}
-_TITLE = "org.opencontainers.image.title"
 _TITLES: dict[str, str] = {
     bill_of_materials.CYCLONEDX_TYPE: "sbom.cdx.json",
     bill_of_materials.SPDX_TYPE: "sbom.spdx.json",
@@ -55,7 +54,7 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
         ServiceError: The registry or the service of the key failed.
     """
     for media_type, bill in evidence.bills:
-        store.attach(_artifact(evidence.image, media_type, bill, {_TITLE: _TITLES[media_type]}))
+        store.attach(_artifact(evidence.image, media_type, bill, {TITLE: _TITLES[media_type]}))
     if key is None:
         said = [(each.predicate_type, statement.MEDIA_TYPE, each.to_bytes()) for each in evidence.statements]
     else:
@@ -63,7 +62,7 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
         said = [(kind, envelope.MEDIA_TYPE, each.to_bytes()) for kind, each in sealed]
         cosign_tags.sign_image(store, evidence.image.digest, evidence.reference, key)
     for kind, media_type, content in said:
-        annotations = {_TITLE: _TITLES.get(kind, "statement.json"), statement.PREDICATE_ANNOTATION: kind}
+        annotations = {TITLE: _TITLES.get(kind, "statement.json"), statement.PREDICATE_ANNOTATION: kind}
         store.attach(_artifact(evidence.image, media_type, content, annotations))
 
 

@@ -19,6 +19,9 @@ from mlflow_dbimage.oci.image import canonical_json
 
 _TAG_OF_DIGEST = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 
+#: The annotation that names the file of a blob.
+TITLE = "org.opencontainers.image.title"
+
 EMPTY = b"{}"
 EMPTY_DESCRIPTOR = Descriptor(
     media_type="application/vnd.oci.empty.v1+json", digest=Digest.of(EMPTY), size=len(EMPTY)
@@ -40,8 +43,10 @@ class Artifact:
     @property
     def manifest(self) -> bytes:
         """The manifest's bytes."""
+        # Clients such as oras write a blob to a file of its own title.
+        named = {TITLE: self.annotations[TITLE]} if TITLE in self.annotations and len(self.contents) == 1 else {}
         layers = [
-            Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data)).to_dict()
+            Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data), annotations=named).to_dict()
             for media_type, data in self.contents
         ]
         document: dict[str, Any] = {

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from oras.client import OrasClient
 
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.artifact import Artifact, referrers_tag
+from mlflow_dbimage.oci.descriptor import OCI_INDEX
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.layout_referrers import LayoutReferrers
@@ -141,3 +143,19 @@ def test_skopeo_reads_the_list_and_the_artifacts(running: RunningRegistry, tmp_p
     (listed,) = raw(f":{referrers_tag(image.digest)}")["manifests"]
     assert listed["artifactType"] == "application/vnd.example.sbom"
     assert raw(f"@{listed['digest']}")["subject"]["digest"] == str(image.digest)
+
+
+@pytest.mark.registry
+def test_oras_reads_the_list_and_pulls_an_artifact_by_its_digest(running: RunningRegistry, tmp_path: Path) -> None:
+    registry = Registry(running.host)
+    repository = Repository(registry, "team/oras")
+    image = small_image(tmp_path)
+    repository.push(image)
+    RepositoryReferrers(registry, repository).attach(artifact(image, "sbom", b"content"))
+    client, place = OrasClient(insecure=True), f"{running.host}/team/oras"
+    listed = client.get_manifest(f"{place}:{referrers_tag(image.digest)}", allowed_media_type=[OCI_INDEX])
+    (entry,) = listed["manifests"]
+    assert entry["artifactType"] == "application/vnd.example.sbom"
+    assert client.get_manifest(f"{place}@{entry['digest']}")["subject"]["digest"] == str(image.digest)
+    (pulled,) = client.pull(f"{place}@{entry['digest']}", outdir=str(tmp_path / "pulled"))
+    assert (Path(pulled).name, Path(pulled).read_bytes()) == ("sbom", b"content")
