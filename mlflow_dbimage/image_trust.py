@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from mlflow_dbimage import attestation, cosign_tags, image_scan
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
-from mlflow_dbimage.evidence.advisories import Vulnerability
 from mlflow_dbimage.evidence.signing_key import VerifyingKey
 from mlflow_dbimage.image_scan import Finder
 from mlflow_dbimage.oci.digest import Digest
@@ -70,11 +69,13 @@ def verify(name: str, policy: TrustPolicy, tools: TrustTools) -> ImageTrust:
         )
     if store is None:
         raise attestation.nothing("signature", name)
-    known = _known(deployment, store, policy, tools)
+    known = _known(deployment, store, tools)
+    if policy.vulnerabilities is not None:
+        known = _scanned(known, deployment, store, tools)
     return ImageTrust(name=name, digest=deployment.digest, trust=judge(policy, known))
 
 
-def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, tools: TrustTools) -> Known:
+def _known(deployment: Deployment, store: ReferrerStore, tools: TrustTools) -> Known:
     digest = Digest.parse(deployment.digest)
     record = deployment.record
     runtime = tools.catalogue.find(record.runtime) if record is not None and record.runtime else None
@@ -84,16 +85,19 @@ def _known(deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, to
         provenance=next(iter(attestation.read_statements(store, digest, "provenance", tools.key)), None),
         reports=attestation.read_statements(store, digest, "report", tools.key),
         runtime=runtime,
-        vulnerabilities=_vulnerabilities(deployment, store, policy, tools),
+        vulnerabilities=None,
         today=tools.today,
     )
 
 
-def _vulnerabilities(
-    deployment: Deployment, store: ReferrerStore, policy: TrustPolicy, tools: TrustTools
-) -> tuple[Vulnerability, ...] | None:
-    if policy.vulnerabilities is None or tools.find is None:
-        return None
-    return image_scan.scan_deployment(
-        deployment, store, tools.find, threshold=policy.vulnerabilities, key=tools.key
-    ).vulnerabilities
+def _scanned(known: Known, deployment: Deployment, store: ReferrerStore, tools: TrustTools) -> Known:
+    """Look for vulnerabilities; a bill of materials that is missing, or not to be trusted, is a demand not met."""
+    if tools.find is None:
+        return known
+    try:
+        found = image_scan.scan_deployment(deployment, store, tools.find, threshold=None, key=tools.key)
+    except InputError as error:
+        if error.code != "no-evidence":
+            raise
+        return replace(known, not_scanned=error.message)
+    return replace(known, vulnerabilities=found.vulnerabilities)

@@ -55,6 +55,8 @@ class Known:
     vulnerabilities: Sequence[Vulnerability] | None
     """None where nobody looked."""
     today: date
+    not_scanned: str = "no advisories were given to look into"
+    """Why nobody looked for vulnerabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,7 @@ def _supported(known: Known) -> Demand:
 
 def _sound(known: Known, threshold: Severity) -> Demand:
     if known.vulnerabilities is None:
-        return Demand(name="vulnerabilities", met=False, detail="no advisories were given to look into")
+        return Demand(name="vulnerabilities", met=False, detail=known.not_scanned)
     bad = [each for each in known.vulnerabilities if each.severity >= threshold]
     word = threshold.name.lower()
     if not bad:

@@ -27,6 +27,9 @@ QUIET = SilentProgress()
 class Moving(LayoutDestination):
     """A destination where somebody deploys a sound image as soon as anybody has looked."""
 
+    folder: Path
+    """For images."""
+
     def deployment(self, name: str) -> Deployment | None:
         found = super().deployment(name)
         self.deploy(name, "sound")
@@ -44,8 +47,6 @@ class Moving(LayoutDestination):
         )
         image_evidence.attach(proven, Place(name=name, store=self.beside(name)), "cyclonedx", None, QUIET)
         self.set_name(name, image, record(base_layers=1))
-
-    folder: Path
 
 
 def find(packages: Sequence[Package]) -> tuple[Vulnerability, ...]:
