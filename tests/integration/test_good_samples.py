@@ -18,7 +18,7 @@ import sample_models
 from checked_models import self_check
 from mlflow_dbimage import image_run, reference_check
 from mlflow_dbimage.backends.docker_engine import DockerEngine, EngineRunner
-from mlflow_dbimage.backends.unpacked_env import UnpackedRunner, unpack
+from mlflow_dbimage.backends.unpacked_env import UnpackedRunner
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.check_report import MADE_EXAMPLE, CheckReport
@@ -96,26 +96,10 @@ def test_the_image_keeps_every_rule_of_its_format(image: Image) -> None:
     assert problems(image, from_layer=int(image.labels["dev.dbimage.base.layers"])) == ()
 
 
-def test_the_image_does_what_its_environment_did_before(
-    image: Image, sample: str, shared_cache_dir: Path, tmp_path: Path
-) -> None:
-    record = ImageRecord.from_labels(image.labels)
-    assert record is not None
-    lock, model = Digest.parse(record.lock_digest), Digest.parse(record.model_digest)
-    reference = reference_check.find(BuildCache(shared_cache_dir), lock, model)
-    # Samples that share an environment have a reference where the environment was made for them.
-    assert reference is not None or sample != "sklearn-churn"
-    root = unpack(image, tmp_path) / "opt" / "dbimage"
-    found = CheckReport.from_dict(self_check(root))
-    report = judge("packed", found=found, reference=reference)
-    assert report.proven, str(report)
-    # Samples without an example may refuse rows that mean nothing.
-    warned = {check.name for check in report.checks if check.outcome == "warned"}
-    assert warned <= ({"predict"} if found.example == MADE_EXAMPLE else set()), str(report)
-
-
 @pytest.mark.peers
-def test_independent_programs_read_the_image(image: Image, sample: str, images: Path, tmp_path: Path) -> None:
+def test_what_independent_programs_unpack_does_what_its_environment_did_before(
+    image: Image, sample: str, images: Path, shared_cache_dir: Path, tmp_path: Path
+) -> None:
     inspected = subprocess.run(
         ["skopeo", "inspect", f"oci:{images}:{sample}"], capture_output=True, text=True, check=True
     )
@@ -128,6 +112,18 @@ def test_independent_programs_read_the_image(image: Image, sample: str, images: 
     assert (root / "bin" / "score").stat().st_mode & 0o111
     assert (root / "model" / "MLmodel").is_file()
     assert {path.name for path in (root / "lock").iterdir()} == {"conda-explicit.txt", "pylock.toml"}
+    record = ImageRecord.from_labels(image.labels)
+    assert record is not None
+    lock, model = Digest.parse(record.lock_digest), Digest.parse(record.model_digest)
+    reference = reference_check.find(BuildCache(shared_cache_dir), lock, model)
+    # Samples that share an environment have a reference where the environment was made for them.
+    assert reference is not None or sample != "sklearn-churn"
+    found = CheckReport.from_dict(self_check(root))
+    report = judge("packed", found=found, reference=reference)
+    assert report.proven, str(report)
+    # Samples without an example may refuse rows that mean nothing.
+    warned = {check.name for check in report.checks if check.outcome == "warned"}
+    assert warned <= ({"predict"} if found.example == MADE_EXAMPLE else set()), str(report)
 
 
 def test_a_sample_of_python_3_7_runs_on_python_3_7(models, site: Path, images: Path) -> None:
