@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from services.requirements import everything_is_required, why_not
+from services.requirements import everything_is_required, python_of, why_not
 
 CLONE = Path(__file__).resolve().parent.parent
 KEPT = CLONE / ".cache" / "tests"
@@ -141,6 +141,7 @@ def golden_mirror():
     """Return a company's mirror, in folders, of everything in the list of 7.6 ML."""
     from services.golden_bases import mirror_of_7_6_ml
 
+    python_of("3.7")
     return mirror_of_7_6_ml(KEPT / "golden")
 
 
@@ -156,6 +157,7 @@ def golden_7_6_ml(base_rootfs, golden_builds):
     """Return the golden base of 7.6 ML: all 180 entries of its list, at conda's root environment."""
     from services.golden_bases import base_7_6_ml
 
+    python_of("3.7")
     return base_7_6_ml(KEPT / "golden", base_rootfs, golden_builds)
 
 

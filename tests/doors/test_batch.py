@@ -22,8 +22,8 @@ import pytest
 import uv
 from filelock import FileLock
 
-from sample_models.channel.interpreters import at_hand
 from scoring_roots import command, score, scoring_root
+from services.requirements import python_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints as it is imported
@@ -86,13 +86,6 @@ def pyfunc_root(tmp_path_factory: pytest.TempPathFactory) -> Callable[[mlflow.py
         return scoring_root(folder / "root", Path(sys.executable), folder / "model")
 
     return root
-
-
-def python_of(version: str) -> Path:
-    """Return a Python of this machine, or leave the test out."""
-    if version not in at_hand():
-        pytest.skip(f"this machine has no Python {version}")
-    return at_hand()[version]
 
 
 @pytest.mark.parametrize("version", PYTHONS)

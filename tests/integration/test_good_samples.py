@@ -29,6 +29,7 @@ from mlflow_dbimage.oci.layout import Layout
 from mlflow_dbimage.oci.validate import problems
 from mlflow_dbimage.verification import judge
 from sandboxes import sandbox
+from services.requirements import python_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.base]
 
@@ -48,6 +49,8 @@ def sample(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def image(sample: str, models, site: Path, images: Path) -> Image:
     """The image of a sample, built once by the real command."""
+    if sample == "mlflow-1-13":
+        python_of("3.7")
     layout = Layout(images)
     if sample not in layout.tags():
         command = [DBIMAGE, "build", str(models(sample)), "--name", sample, "-t", f"oci:{images}", "--json"]
@@ -127,6 +130,7 @@ def test_what_independent_programs_unpack_does_what_its_environment_did_before(
 
 
 def test_a_sample_of_python_3_7_runs_on_python_3_7(models, site: Path, images: Path) -> None:
+    python_of("3.7")
     layout = Layout(images)
     if "mlflow-1-13" not in layout.tags():
         command = [DBIMAGE, "build", str(models("mlflow-1-13")), "--name", "mlflow-1-13", "-t", f"oci:{images}"]

@@ -8,6 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from sample_models.channel.interpreters import at_hand
+
 #: By marker: the programs that its tests start, and the Debian packages that bring them.
 PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "base": {"mmdebstrap": "mmdebstrap"},
@@ -48,6 +52,14 @@ def why_not(marker: str) -> str | None:
         if shutil.which(program, path=PATH) is None
     ]
     return f"needs {' and '.join(missing)}" if missing else None
+
+
+def python_of(version: str) -> Path:
+    """Return a Python of this machine by its minor version; where there is none, the test is left out."""
+    found = at_hand().get(version)
+    if found is None:
+        pytest.skip(f"needs Python {version} (`pyenv install {version}`)")
+    return found
 
 
 def everything_is_required() -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from launched_task import TASK, install_launcher, task
 from mlflow_dbimage.launcher.distribution import launcher_entries
-from sample_models.channel.interpreters import at_hand
+from services.requirements import python_of
 
 VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
@@ -63,11 +63,8 @@ def test_its_version_is_that_of_its_bytes() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_python_of_clusters_runs_it(version: str, site: Path, tmp_path: Path) -> None:
-    python = at_hand().get(version)
-    if python is None:
-        pytest.skip(f"this machine has no Python {version}")
     root = program(tmp_path / "root", 'for each in "$@"; do echo "<$each>"; done; exit 0')
-    said = task(site, root, "--input=/Volumes/a b.csv", "--keep=", "--output", "x", python=str(python))
+    said = task(site, root, "--input=/Volumes/a b.csv", "--keep=", "--output", "x", python=str(python_of(version)))
     assert said == "<--input=/Volumes/a b.csv>\n<--output>\n<x>\nreturned None\n"
 
 

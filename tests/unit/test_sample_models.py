@@ -18,8 +18,8 @@ from rattler import Gateway, install, solve
 import sample_models
 from sample_models import whole_model
 from sample_models.__main__ import make as make_here
-from sample_models.channel import interpreters
 from sample_models.conda_channel import make_channel
+from services.requirements import python_of
 
 ROOT = Path(sample_models.__file__).parent
 GOOD = sample_models.names(good=True)
@@ -80,13 +80,12 @@ def test_plain_mlflow_predicts_what_is_expected(name, tmp_path, tools):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("3.7" not in interpreters.at_hand(), reason="this machine has no Python 3.7")
 def test_the_old_model_predicts_on_its_old_python(tmp_path, tools):
     model = sample_models.make(OLD, tmp_path / "model")
     conda = yaml.safe_load((model / "conda.yaml").read_text())
     pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
     python = tmp_path / "environment" / "bin" / "python"
-    executable = interpreters.find(["3.7"])[0].executable
+    executable = python_of("3.7")
     program = [uv.find_uv_bin(), "--quiet"]
     subprocess.run([*program, "venv", "--python", executable, tmp_path / "environment"], check=True)
     day = ["--exclude-newer", "2021-01-21"]
