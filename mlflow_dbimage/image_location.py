@@ -32,7 +32,7 @@ _SUITE = re.compile(r"[a-z][a-z0-9-]*")
 _IDENTIFIER = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 # From the start to the last `@` that does not begin a digest: any part of it may be a password.
-_SECRET = re.compile(r".*@(?!sha256:)", re.DOTALL)
+_SECRET = re.compile(r"\A.*@(?!sha256:)", re.DOTALL)
 _ONLY_BASES = frozenset({"rootfs", "apt"})
 _DEFAULT_TAG = "latest"
 
