@@ -11,6 +11,7 @@ from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.environment_spec import EnvironmentSpec, Requirement
 from mlflow_dbimage.locking.environment_solver import EnvironmentOptions, Solver
 from mlflow_dbimage.oci.descriptor import Platform
+from sandboxes import sandbox
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -22,7 +23,7 @@ def make_solver(root: Path) -> Solver:
     wheels = WheelStore(root / "wheels")
     return Solver(
         conda=RattlerConda(root / "conda"),
-        pip=UvResolver(root / "uv", wheels),
+        pip=UvResolver(root / "uv", wheels, sandbox),
         wheels=wheels,
         work=root / "work",
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from mlflow_dbimage.backends.confined_uv import ConfinedUv
 from mlflow_dbimage.backends.pylock_reading import preferences, read_resolution, relative_to
+from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.source_build import SourceBuilder
 from mlflow_dbimage.backends.uv_base_packages import versions_of, write_left_out, write_present
 from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
-from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines
+from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines, wanted_to_build
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import MatchError
@@ -43,11 +45,13 @@ class UvResolver:
     Args:
         cache: uv's cache, and what was built before.
         wheels: Where built wheels are kept.
+        sandbox: Gives what runs the code of source distributions.
     """
 
-    def __init__(self, cache: Path, wheels: WheelStore) -> None:
+    def __init__(self, cache: Path, wheels: WheelStore, sandbox: Callable[[], Sandbox]) -> None:
         self._uv = UvProgram(cache / "uv")
-        self._builder = SourceBuilder(self._uv, cache / "built", wheels)
+        self._confined = ConfinedUv(self._uv, sandbox)
+        self._builder = SourceBuilder(self._uv, cache / "built", wheels, sandbox)
         self.identity = f"uv {self._uv.version}"
 
     def resolve(self, request: PipRequest) -> PipSolution:
@@ -110,18 +114,17 @@ class UvResolver:
                 (folder / "pylock.toml").write_text(preferences(preferred))
                 arguments += ["--output-file", str(folder / "pylock.toml")]
             place = request.access.directory or folder
-            result = self._uv.run(
-                [*arguments, "--constraints", str(constraints)],
-                request.access,
-                folder=place,
-                text="".join(f"{line.text}\n" for line in _lines(request)),
-            )
+            arguments += ["--constraints", str(constraints)]
+            text = "".join(f"{line.text}\n" for line in _lines(request))
+            python = ["--python", sys.executable]
+            result = self._uv.run([*arguments, *python], request.access, folder=place, text=text)
+            if request.interpreter is not None and wanted_to_build(result):
+                result = self._confined.run(arguments, request, folder=folder, place=place, text=text)
             return replace(result, output=relative_to(place, result.output, folder)) if preferred else result
 
 
 def _arguments(request: PipRequest, dateless: set[str]) -> list[str]:
     arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--no-header", "--no-annotate"]
-    arguments += ["--python", str(request.interpreter or sys.executable)]
     arguments += ["--python-version", request.python, "--python-platform", _platform(request)]
     if request.interpreter is None:
         arguments += ["--only-binary", ":all:"]

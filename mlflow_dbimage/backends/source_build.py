@@ -1,7 +1,7 @@
-"""Wheels built from source: by uv, isolated, without credentials, and the same bytes from the same source.
+"""Wheels built from source: in the sandbox, without a network, and the same bytes from the same source.
 
-The code of a source distribution runs here. It sees another home, no credentials, a fixed time, and build
-requirements no newer than the rest of the environment.
+The code of a source distribution runs here. It sees itself, the target's Python, a fixed time, and build
+requirements no newer than the rest of the environment, which were brought before.
 """
 
 from __future__ import annotations
@@ -12,45 +12,73 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import parse_wheel_filename
 
-from mlflow_dbimage.backends.credentials_in_urls import restored, scrubbed, secrets_of
+from mlflow_dbimage.backends.build_environment import BuildEnvironment
+from mlflow_dbimage.backends.credentials_in_urls import restored, scrubbed
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
-from mlflow_dbimage.backends.source_tree import build_requirements
+from mlflow_dbimage.backends.sandbox import Sandbox
+from mlflow_dbimage.backends.sandbox_output import read_result
+from mlflow_dbimage.backends.source_tree import BuildSystem, build_system
 from mlflow_dbimage.backends.uv_errors import error_of
-from mlflow_dbimage.backends.uv_program import UvProgram, all_indexes, index_lines
+from mlflow_dbimage.backends.uv_program import UvProgram
 from mlflow_dbimage.backends.wheel_download import Downloader
 from mlflow_dbimage.backends.wheel_repack import repack
 from mlflow_dbimage.backends.wheels import WheelStore, model_file
 from mlflow_dbimage.build_cache import write_aside
 from mlflow_dbimage.errors import MatchError, ServiceError
-from mlflow_dbimage.locking.environment_solver import IndexAccess, PipRequest
+from mlflow_dbimage.locking.environment_solver import PipRequest
 from mlflow_dbimage.locking.lock_files import read_wheel, wheel_record
 from mlflow_dbimage.locking.lock_inputs import tree_digest, without_credentials
 from mlflow_dbimage.locking.locked_packages import LockedWheel, WheelSource
+from mlflow_dbimage.oci.documents import read_json
 
 _MOST_LINES = 12
+_ANSWER = "answer.json"
+#: At least so long may a build take: compilers are slower than models.
+_SECONDS = 3600.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a backend is asked about."""
+
+    place: Path
+    """The folder of the sandbox."""
+    source: Path
+    subdirectory: str
+    system: BuildSystem
+
+    def arguments(self, task: str) -> tuple[str, ...]:
+        """Return the arguments of `call_build_backend`."""
+        places = (self.place / "source", self.place / "out", self.place / _ANSWER)
+        words = (task, self.source, self.subdirectory, *places, self.system.backend, *self.system.backend_path)
+        return tuple(map(str, words))
 
 
 class SourceBuilder:
     """Builds wheels, and remembers those that it built.
 
     Args:
-        uv: The program.
+        uv: Brings what builds require.
         records: Where is remembered which wheel came of which source.
         wheels: Where wheels are kept.
+        sandbox: Gives what runs builds.
     """
 
-    def __init__(self, uv: UvProgram, records: Path, wheels: WheelStore) -> None:
+    def __init__(self, uv: UvProgram, records: Path, wheels: WheelStore, sandbox: Callable[[], Sandbox]) -> None:
         self._uv = uv
         self._records = records
         self._wheels = wheels
+        self._sandbox = sandbox
 
     def build(self, source: WheelSource, request: PipRequest) -> LockedWheel:
         """Return the wheel that `source` gives for the request's Python.
@@ -73,22 +101,11 @@ class SourceBuilder:
         return made
 
     def _made(self, source: WheelSource, request: PipRequest, scratch: Path) -> LockedWheel:
-        home, out = scratch / "home", scratch / "out"
-        home.mkdir()
         tree = self._fetched(source, request, scratch)
-        arguments = ["build", "--wheel", "--no-sources", "--python", str(request.interpreter)]
-        arguments += ["--out-dir", str(out), str(tree)]
-        if request.exclude_newer is not None:
-            arguments += ["--exclude-newer", f"{request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
-        result = self._uv.run(arguments, _closed(request.access), folder=scratch, home=home)
-        if result.code != 0 and _closed(request.access) != request.access:
-            self._read_requirements(tree, request, scratch)
-            result = self._uv.run(arguments, _closed(request.access), folder=scratch, home=home)
-        built = sorted(out.glob("*.whl")) if result.code == 0 else []
-        if len(built) != 1:
-            raise _not_built(source, result.errors, request)
-        plain = scratch / built[0].name
-        repack(built[0], plain)
+        system = build_system(tree)
+        built = self._built(tree, system, source, request, scratch)
+        plain = scratch / built.name
+        repack(built, plain)
         name, version, _, _ = parse_wheel_filename(plain.name)
         wheel = LockedWheel(
             name=name,
@@ -100,12 +117,49 @@ class SourceBuilder:
         )
         return self._wheels.keep(wheel, plain)
 
-    def _read_requirements(self, tree: Path, request: PipRequest, scratch: Path) -> None:
-        """Bring what a build requires into uv's cache, with the credentials that the build does not get."""
-        arguments = ["pip", "install", "-r", "-", "--target", str(scratch / "requirements")]
-        arguments += ["--python", str(request.interpreter), "--only-binary", ":all:"]
-        lines = [*index_lines(request.access), *build_requirements(tree)]
-        self._uv.run(arguments, request.access, folder=scratch, text="".join(f"{line}\n" for line in lines))
+    def _built(
+        self, tree: Path, system: BuildSystem, source: WheelSource, request: PipRequest, scratch: Path
+    ) -> Path:
+        """Ask the backend what else it needs, and for the wheel; both in the sandbox, without a network."""
+        place = scratch / "build"
+        place.mkdir()
+        copy = place / tree.name
+        (shutil.move if tree.is_dir() else shutil.copyfile)(tree, copy)
+        (place / "out").mkdir()
+        asked = _Asked(place=place, source=copy, subdirectory=source.subdirectory or "", system=system)
+        environment = BuildEnvironment.make(scratch / "first", system.requires, request, self._uv)
+        more = self._answer("requires", asked, environment, source, request)
+        if not isinstance(more, list):
+            raise _not_built(source, "the backend says no list of what it needs", request)
+        if more:
+            requires = (*system.requires, *map(str, more))
+            environment = BuildEnvironment.make(scratch / "second", requires, request, self._uv)
+        name = self._answer("wheel", asked, environment, source, request)
+        wheel = place / "out" / Path(str(name)).name
+        if (place / "out").is_symlink() or wheel.is_symlink() or not wheel.is_file() or wheel.suffix != ".whl":
+            raise _not_built(source, "the backend left no wheel", request)
+        return wheel
+
+    def _answer(
+        self, task: str, asked: _Asked, environment: BuildEnvironment, source: WheelSource, request: PipRequest
+    ) -> Any:
+        assert request.interpreter is not None
+        sandbox = self._sandbox()
+        seconds = max(sandbox.limits.seconds, _SECONDS)
+        resource = files("mlflow_dbimage.backends.environment_scripts") / "call_build_backend.py"
+        with as_file(resource) as script:
+            ended = replace(sandbox, limits=replace(sandbox.limits, seconds=seconds)).run(
+                [str(environment.python), "-B", str(script), *asked.arguments(task)],
+                scratch=asked.place,
+                environment=_variables(environment, asked.place, request.interpreter),
+                readable=(script, environment.folder, request.interpreter.parent.parent),
+            )
+        if ended.code != 0:
+            raise _not_built(source, ended.errors, request)
+        try:
+            return read_json(read_result(asked.place / _ANSWER))
+        except ValueError:
+            raise _not_built(source, "the backend left no answer", request) from None
 
     def _fetched(self, source: WheelSource, request: PipRequest, scratch: Path) -> Path:
         """Bring the source into the scratch folder, so that building changes nothing else."""
@@ -121,7 +175,7 @@ class SourceBuilder:
             _clone(source, request, target)
         else:
             self._download(source, request, target)
-        return target / source.subdirectory if source.subdirectory else target
+        return target
 
     def _download(self, source: WheelSource, request: PipRequest, target: Path) -> None:
         if request.access.offline and not source.location.startswith("file:"):
@@ -149,12 +203,21 @@ class SourceBuilder:
         return hashlib.sha256(json.dumps([*parts, self._uv.version]).encode()).hexdigest()
 
 
-def _closed(access: IndexAccess) -> IndexAccess:
-    """Say how a build reaches its requirements: where that takes credentials, from uv's cache alone.
-
-    Resolving has mostly read them into the cache.
-    """
-    return replace(access, offline=True) if secrets_of(all_indexes(access)) else access
+def _variables(environment: BuildEnvironment, place: Path, interpreter: Path) -> dict[str, str]:
+    """Nothing of the caller's: no credential, and nothing that decides what is built."""
+    return {
+        "PATH": f"{environment.folder}/bin:{interpreter.parent}:{_PATH}",
+        "HOME": str(place),
+        "TMPDIR": str(place),
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "VIRTUAL_ENV": str(environment.folder),
+        # For programs that a build starts with another Python than the environment's.
+        "PYTHONPATH": str(environment.site),
+        # Wheels must not depend on when or in which order they are built.
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "315532801",
+    }
 
 
 def _clone(source: WheelSource, request: PipRequest, target: Path) -> None:

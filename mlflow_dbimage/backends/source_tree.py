@@ -1,4 +1,4 @@
-"""What a source distribution says of its build: the requirements of `pyproject.toml`."""
+"""What a source distribution says of its build, in `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -14,34 +15,50 @@ else:
     import tomli as tomllib
 
 #: Of a source without `pyproject.toml`: PEP 518 and PEP 517.
-_LEGACY = ("setuptools>=40.8.0", "wheel")
+_LEGACY_REQUIRES = ("setuptools>=40.8.0",)
+_LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
+_LARGEST = 4 << 20
 
 
-def build_requirements(source: Path) -> tuple[str, ...]:
-    """Return what must be installed to build a source folder or archive; nothing of it is run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSystem:
+    """The table `build-system`."""
 
-    Source: PEP 518.
+    requires: tuple[str, ...] = _LEGACY_REQUIRES
+    backend: str = _LEGACY_BACKEND
+    backend_path: tuple[str, ...] = ()
+
+
+def build_system(source: Path) -> BuildSystem:
+    """Return how a source folder or archive is built; nothing of it is run.
+
+    Source: PEP 517, PEP 518.
     """
     text = _pyproject(source)
     if text is None:
-        return _LEGACY
+        return BuildSystem()
     try:
-        system = tomllib.loads(text.decode()).get("build-system", {})
-    except ValueError:
-        return _LEGACY
-    return tuple(str(each) for each in system.get("requires", _LEGACY))
+        table = tomllib.loads(text.decode()).get("build-system", {})
+        return BuildSystem(
+            requires=tuple(map(str, table.get("requires", _LEGACY_REQUIRES))),
+            backend=str(table.get("build-backend", _LEGACY_BACKEND)),
+            backend_path=tuple(map(str, table.get("backend-path", ()))),
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return BuildSystem()
 
 
 def _pyproject(source: Path) -> bytes | None:
     with suppress(FileNotFoundError, KeyError, StopIteration):
         if source.is_dir():
-            return (source / "pyproject.toml").read_bytes()
+            with (source / "pyproject.toml").open("rb") as stream:
+                return stream.read(_LARGEST)
         if zipfile.is_zipfile(source):
             with zipfile.ZipFile(source) as archive:
-                return archive.read(next(filter(_is_top, archive.namelist())))
+                return archive.open(next(filter(_is_top, archive.namelist()))).read(_LARGEST)
         with tarfile.open(source) as archive:
             member = archive.extractfile(next(filter(_is_top, archive.getnames())))
-            return member.read() if member is not None else None
+            return member.read(_LARGEST) if member is not None else None
     return None
 
 

@@ -153,7 +153,7 @@ class Toolbox:
         wheels = WheelStore(self.cache.directory("wheels"))
         return Solver(
             conda=RattlerConda(self.cache.directory("conda"), self._settings.channel_map),
-            pip=UvResolver(self.cache.directory("uv"), wheels),
+            pip=UvResolver(self.cache.directory("uv"), wheels, lambda: self.sandbox),
             wheels=wheels,
             work=self.cache.directory("work"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ import uv
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.locking.environment_solver import IndexAccess
-from mlflow_dbimage.locking.lock_inputs import without_user
 
 # What a build of somebody else's code may see of our environment.
 _HARMLESS = (
@@ -48,6 +48,8 @@ _OF_THE_USER = (
     "GIT_SSH_COMMAND",
 )
 
+_BUILDS = "builds-v0"
+
 _ALWAYS = {
     "LC_ALL": "C.UTF-8",
     "NO_COLOR": "1",
@@ -72,7 +74,7 @@ class UvResult:
 
 
 class UvProgram:
-    """uv with its cache.
+    """uv with its cache. It builds nothing: building is running somebody else's code.
 
     Args:
         cache: uv's cache folder.
@@ -80,7 +82,7 @@ class UvProgram:
 
     def __init__(self, cache: Path) -> None:
         self.version = uv_version()
-        self._cache = cache
+        self.cache = cache
 
     def run(
         self,
@@ -89,7 +91,6 @@ class UvProgram:
         *,
         folder: Path,
         text: str = "",
-        home: Path | None = None,
     ) -> UvResult:
         """Run uv to its end.
 
@@ -100,13 +101,13 @@ class UvProgram:
             access: Whether uv may use the network, and whose credentials to keep out of its answer.
             folder: The working folder.
             text: Standard input.
-            home: Another home, for code that is not ours: then uv is told the indexes, without credentials.
 
         Raises:
             ServiceError: `program-failed`, uv cannot be started.
         """
-        command = [str(_binary()), *arguments, *(["--offline"] if access.offline else [])]
-        environment = self._environment(access, home)
+        command = [str(uv_binary()), *arguments, *(["--offline"] if access.offline else [])]
+        environment = uv_environment(self.cache)
+        _close_builds(self.cache)
         try:
             done = subprocess.run(
                 command, input=text.encode(), cwd=folder, env=environment, capture_output=True, check=False
@@ -120,18 +121,32 @@ class UvProgram:
             errors=scrubbed(done.stderr.decode(errors="replace"), secrets),
         )
 
-    def _environment(self, access: IndexAccess, home: Path | None) -> dict[str, str]:
-        names = _HARMLESS if home else (*_HARMLESS, *_OF_THE_USER)
-        environment = {name: os.environ[name] for name in names if name in os.environ}
-        environment |= _ALWAYS | {"UV_CACHE_DIR": str(self._cache)} | _configuration(environment)
-        if home is not None:
-            environment["HOME"] = str(home)
-            default, extra = _indexes(access)
-            if default:
-                environment["UV_DEFAULT_INDEX"] = without_user(default)
-            if extra:
-                environment["UV_INDEX"] = " ".join(without_user(url) for url in extra)
-        return environment
+
+def uv_environment(cache: Path, home: Path | None = None) -> dict[str, str]:
+    """Return uv's variables.
+
+    Args:
+        cache: Its cache folder.
+        home: Another home, for code that is not ours, which then finds nothing of the user's.
+    """
+    names = _HARMLESS if home else (*_HARMLESS, *_OF_THE_USER)
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment |= _ALWAYS | {"UV_CACHE_DIR": str(cache)} | _configuration(environment)
+    return environment if home is None else environment | {"HOME": str(home)}
+
+
+def wanted_to_build(result: UvResult) -> bool:
+    """Whether a run failed for nothing else than that uv would have had to build a source distribution."""
+    return result.code != 0 and _BUILDS in result.errors
+
+
+def _close_builds(cache: Path) -> None:
+    """Put a file where uv makes the folder of its builds, so that it cannot begin one."""
+    place = cache / _BUILDS
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    place.touch()
 
 
 def index_lines(access: IndexAccess) -> list[str]:
@@ -163,7 +178,12 @@ def uv_version() -> str:
     return version("uv")
 
 
-def _binary() -> Path:
+def uv_binary() -> Path:
+    """Return the uv program.
+
+    Raises:
+        ServiceError: `program-failed`, it is missing.
+    """
     try:
         return Path(uv.find_uv_bin())
     except FileNotFoundError as error:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -12,12 +14,13 @@ import pytest
 from fakes.package_index import PackageIndex, serve
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.pylock_reading import read_resolution
-from mlflow_dbimage.backends.source_tree import build_requirements
-from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
+from mlflow_dbimage.backends.source_tree import build_system
+from mlflow_dbimage.backends.uv_program import UvProgram, index_lines, wanted_to_build
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.locking.environment_solver import IndexAccess, PipRequest
 from mlflow_dbimage.locking.locked_packages import WheelSource
+from sandboxes import sandbox
 from solving import AMD64, ARM64, lines
 from toy_wheels import make_sdist, make_wheel
 
@@ -35,7 +38,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def resolver(tmp_path: Path) -> UvResolver:
     (tmp_path / "wheels").mkdir()
-    return UvResolver(tmp_path / "uv", WheelStore(tmp_path / "wheels"))
+    return UvResolver(tmp_path / "uv", WheelStore(tmp_path / "wheels"), sandbox)
 
 
 @pytest.fixture
@@ -203,7 +206,7 @@ def test_offline_a_warm_cache_does_and_a_cold_one_says_what_is_missing(resolver,
     online = resolver.resolve(asked)
     offline = replace(asked, access=replace(asked.access, offline=True))
     assert resolver.resolve(offline) == online
-    cold = UvResolver(tmp_path / "cold", WheelStore(tmp_path / "wheels"))
+    cold = UvResolver(tmp_path / "cold", WheelStore(tmp_path / "wheels"), sandbox)
     with pytest.raises(DbimageError) as caught:
         cold.resolve(offline)
     assert caught.value.code == "offline"
@@ -222,30 +225,48 @@ def test_another_processor_takes_its_own_wheels_and_builds_nothing(resolver, ind
     assert caught.value.code == "wrong-platform"
 
 
+def bring_setuptools(directory: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "setuptools", "-d", str(directory)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 SPYING = """
-import os
-open({log!r}, "a").write(repr(sorted(os.environ.items())) + "\\n")
+import os, socket
+def tried(action, *arguments):
+    try:
+        return action(*arguments) or True
+    except OSError:
+        return None
+found = [
+    [value for value in os.environ.values() if "s3cret" in value or "pl4nted" in value],
+    [tried(open, place) for place in ({secret!r}, "/etc/shadow")],
+    tried(socket.create_connection, ("127.0.0.1", {port}), 1),
+    tried(open, {secret!r} + ".harm", "w") and os.path.exists({secret!r}),
+]
+open("srconly.py", "w").write(repr(found))
 from setuptools import setup
 setup(name="srconly", version="1.0", py_modules=["srconly"])
 """
+NOTHING = "[[], [None, None], None, None]"
 
 
 @pytest.mark.slow
-def test_a_source_distribution_builds_to_the_same_wheel_without_seeing_a_secret(
+@pytest.mark.sandbox
+def test_a_source_distribution_builds_to_the_same_wheel_and_gets_at_nothing(
     index, model, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setenv("PLANTED_TOKEN", "pl4nted")
-    log = tmp_path / "environment.txt"
-    make_sdist(index.directory, "srconly", setup=SPYING.format(log=str(log)))
-    for name in ("setuptools", "wheel"):
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", name, "-d", str(index.directory)]
-        subprocess.run(command, check=True, capture_output=True)
+    secret = tmp_path / "home" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("s3cret")
+    make_sdist(index.directory, "srconly", setup=SPYING.format(secret=str(secret), port=index.port))
+    bring_setuptools(index.directory)
     index.password = "s3cret"
     built = []
     for name in ("one", "a-much-longer-name-of-a-cache-folder"):
         (tmp_path / name).mkdir()
         store = WheelStore(tmp_path / name)
-        resolver = UvResolver(tmp_path / name / "uv", store)
+        resolver = UvResolver(tmp_path / name / "uv", store, sandbox)
         access = IndexAccess(directory=model, index_url=index.url_with_password)
         asked = replace(request(index, model, "srconly"), access=access)
         (found,) = resolver.resolve(asked).distributions
@@ -257,10 +278,32 @@ def test_a_source_distribution_builds_to_the_same_wheel_without_seeing_a_secret(
         assert len(index.requests) == before
         built.append(wheel.sha256)
     assert built[0] == built[1]
-    seen = log.read_text()
-    assert "PATH" in seen
-    assert "s3cret" not in seen
-    assert "pl4nted" not in seen
+    with zipfile.ZipFile(store.path(wheel)) as archive:
+        assert archive.read("srconly.py").decode() == NOTHING
+    assert os.listdir(secret.parent) == ["secret"]
+
+
+def test_resolving_runs_the_code_of_a_source_distribution_in_the_sandbox_alone(
+    index, model, tmp_path, monkeypatch
+) -> None:
+    """uv itself cannot begin a build; where one is needed it is run again, without the home and the kept cache."""
+    make_sdist(index.directory, "srconly")
+    uv = UvProgram(tmp_path / "cache")
+    (tmp_path / "cache" / "builds-v0").mkdir(parents=True)  # as versions before had it
+    asked = request(index, model, "srconly")
+    text = f"--index-url {index.url}\nsrconly\n"
+    done = uv.run(["pip", "compile", "--python", sys.executable, "-"], asked.access, folder=tmp_path, text=text)
+    assert wanted_to_build(done)
+    seen = tmp_path / "model" / "seen.txt"
+    setup = f"import os\nopen({str(seen)!r}, 'a').write(os.environ['HOME'])\nfrom setuptools import setup\n"
+    make_sdist(index.directory, "srconly", setup=setup + "setup(name='srconly', version='1.0')")
+    bring_setuptools(index.directory)
+    (tmp_path / "wheels").mkdir()
+    resolver = UvResolver(tmp_path / "fresh", WheelStore(tmp_path / "wheels"), sandbox)
+    assert versions(resolver.resolve(asked)) == {"srconly": "1.0"}
+    homes = seen.read_text()
+    assert "confined-" in homes
+    assert not list((tmp_path / "fresh").glob("confined-*"))
 
 
 @pytest.mark.slow
@@ -358,11 +401,11 @@ def test_a_hash_that_is_none_is_the_indexs_failure(kind: str) -> None:
 
 
 def test_build_requirements_are_read_without_running_anything(tmp_path: Path) -> None:
-    assert build_requirements(make_sdist(tmp_path, "old")) == ("setuptools>=40.8.0", "wheel")
+    assert build_system(make_sdist(tmp_path, "old")).requires == ("setuptools>=40.8.0",)
     (tmp_path / "tree").mkdir()
-    assert build_requirements(tmp_path / "tree") == ("setuptools>=40.8.0", "wheel")
+    assert build_system(tmp_path / "tree").requires == ("setuptools>=40.8.0",)
     (tmp_path / "tree/pyproject.toml").write_text('[build-system]\nrequires = ["flit-core<4"]\n')
-    assert build_requirements(tmp_path / "tree") == ("flit-core<4",)
+    assert build_system(tmp_path / "tree").requires == ("flit-core<4",)
 
 
 def test_one_of_several_indexes_that_refuses_is_named(resolver, index, tmp_path, model) -> None:
