@@ -13,11 +13,11 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from mlflow_dbimage.target_markers import MACHINES
 from mlflow_dbimage.backends.uv_errors import error_of
 from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest
-from mlflow_dbimage.locking.wheel_choice import WHEEL_ARCHITECTURES
 
 _SCRIPT_SIZE = 1 << 16
 
@@ -60,7 +60,7 @@ class BuildEnvironment:
         return self.folder / "lib" / f"python{self.python_minor}" / "site-packages"
 
     def _install(self, requires: Sequence[str], request: PipRequest, uv: UvProgram) -> None:
-        platform = f"{WHEEL_ARCHITECTURES[request.platform.architecture]}-manylinux_2_17"
+        platform = f"{MACHINES[request.platform.architecture]}-manylinux_2_17"
         arguments = ["pip", "install", "-r", "-", "--target", str(self.site), "--only-binary", ":all:"]
         # Our own Python, since uv asks the one that it is given: the environment's runs in the sandbox alone.
         arguments += ["--python", sys.executable, "--python-version", request.python]
