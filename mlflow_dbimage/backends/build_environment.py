@@ -13,11 +13,11 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from mlflow_dbimage.target_markers import MACHINES
 from mlflow_dbimage.backends.uv_errors import error_of
 from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest
+from mlflow_dbimage.target_markers import MACHINES
 
 _SCRIPT_SIZE = 1 << 16
 
