@@ -65,11 +65,15 @@ class BuildEnvironment:
         # Our own Python, since uv asks the one that it is given: the environment's runs in the sandbox alone.
         arguments += ["--python", sys.executable, "--python-version", request.python]
         arguments += ["--python-platform", _newest(platform)]
-        if request.exclude_newer is not None:
-            arguments += ["--exclude-newer", f"{request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
-        lines = [*index_lines(request.access), *requires]
-        folder = self.folder
-        result = uv.run(arguments, request.access, folder=folder, text="".join(f"{line}\n" for line in lines))
+        as_of = (
+            []
+            if request.exclude_newer is None
+            else [f"--exclude-newer={request.exclude_newer:%Y-%m-%dT%H:%M:%SZ}"]
+        )
+        text = "".join(f"{line}\n" for line in (*index_lines(request.access), *requires))
+        result = uv.run([*arguments, *as_of], request.access, folder=self.folder, text=text)
+        if result.code != 0 and as_of and "missing an upload date" in result.errors:
+            result = uv.run(arguments, request.access, folder=self.folder, text=text)
         if result.code != 0:
             raise error_of(result.errors, replace(request, lines=()))
         self._take_scripts()
