@@ -40,18 +40,22 @@ RUN /opt/env/bin/python /opt/env/bin/conda-unpack
 COPY model /opt/model
 """
 _MAKE_PREFIX = """\
-import asyncio, sys
-from rattler import solve, install
-channel, prefix, python = sys.argv[1:]
+import asyncio, os, sys
+from rattler import BuildString, GenericVirtualPackage, PackageName, Version, install, solve
+
+channel, prefix, python, place = sys.argv[1:]
+virtual = [
+    GenericVirtualPackage(PackageName(name), Version(version), BuildString("0"))
+    for name, version in (("__glibc", "2.36"), ("__linux", "5.10"), ("__unix", "0"))
+]
+
 async def main():
-    records = await solve([channel], [f"python={python}", "pip"], platforms=["linux-64", "noarch"],
-                          virtual_packages=VIRTUAL)
-    await install(records, target_prefix=prefix, cache_dir=CACHE)
-from rattler import BuildString, GenericVirtualPackage, PackageName, Version
-VIRTUAL = [GenericVirtualPackage(PackageName(name), Version(version), BuildString("0"))
-           for name, version in (("__glibc", "2.36"), ("__linux", "5.10"), ("__unix", "0"))]
-CACHE = None
+    specs = [f"python={python}", "pip"]
+    records = await solve([channel], specs, platforms=["linux-64", "noarch"], virtual_packages=virtual)
+    await install(records, target_prefix=prefix, alternative_target_prefix=place)
+
 asyncio.run(main())
+os._exit(0)  # its threads may crash a Python that ends in order
 """
 _PREDICT = """\
 import sys, pandas, mlflow.pyfunc
@@ -139,10 +143,11 @@ class Peers:
         folder.mkdir()
         prefix, archive = folder / "env", folder / "env.tar"
         model = self._shop.folder / "models" / "1"
+        make = (sys.executable, "-c", _MAKE_PREFIX, self._shop.channel)
         install = ("-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(prefix))
         pack = (
             "-m",
-            "conda_pack",
+            "conda_pack.cli",
             "--quiet",
             "--prefix",
             str(prefix),
@@ -152,7 +157,7 @@ class Peers:
             str(archive),
         )
         return {
-            "conda": self._run(sys.executable, "-c", _MAKE_PREFIX, self._shop.channel, str(prefix), _PYTHON),
+            "conda": self._run(*make, str(prefix), _PYTHON, str(prefix)),
             "uv": self._run(sys.executable, *install, "-r", str(model / "requirements.txt")),
             "conda-pack": self._run(sys.executable, *pack),
         }
@@ -181,7 +186,7 @@ class Peers:
             folder = self._shop.folder / "stand-in"
             folder.mkdir()
             python = folder / "python"
-            self._run(sys.executable, "-c", _MAKE_PREFIX, self._shop.channel, str(python), _PYTHON)
+            self._run(sys.executable, "-c", _MAKE_PREFIX, self._shop.channel, str(python), _PYTHON, "/usr/local")
             trusted = _CERTIFICATES.read_bytes() if _CERTIFICATES.exists() else b""
             (folder / "certificates.crt").write_bytes(trusted)
             self._docker("pull", "--quiet", self._base)
