@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="PART,...", help=f"of {', '.join(_parts())}")
-    parser.add_argument("--runs", type=int, help="how often each of our scenarios is run; default: 5, quick: 1")
+    parser.add_argument("--runs", type=int, help="how often each of our scenarios is run; default: 3, quick: 1")
     parser.add_argument("--quick", action="store_true", help="without peers, growth and what takes long")
     parser.add_argument("--write-docs", action="store_true", help="put the report into docs/benchmarks.md")
     parser.add_argument("--last", action="store_true", help="report the last results, and measure nothing")
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_parts())}")
     if not given.last:
-        problem = _measure(chosen, given.runs or (1 if given.quick else 5), quick=given.quick)
+        problem = _measure(chosen, given.runs or (1 if given.quick else 3), quick=given.quick)
         if problem is not None:
             print(f"wrong result: {problem}", file=sys.stderr)
             return 1
@@ -88,7 +88,7 @@ def _measure(chosen: Sequence[str], runs: int, *, quick: bool) -> Exception | No
 def _works(workshop: Workshop, results: Results, runs: int, *, quick: bool) -> Mapping[str, Callable[[], None]]:
     ours, peers = Ours(workshop, results, runs), Peers(workshop, results, min(runs, 2))
     environments = (0.1, 0.5) if quick else (0.1, 0.5, 1, 2, 4)
-    models = (0.5, 1) if quick else (1, 4, 10)
+    models = (0.5, 1) if quick else (1, 10)
 
     def of_service() -> None:
         results.service = service.measure(50, 10 if quick else 60, 10, 1)

@@ -30,8 +30,9 @@ class Usage:
     """CPU seconds of the command and of all that it started and waited for."""
     machine: float
     """CPU seconds of the whole machine meanwhile: a registry's and an engine's too, and any neighbour's."""
-    memory: int
-    """Peak of the resident bytes of all its processes together; pages that they share count once."""
+    memory: int | None
+    """Peak of the resident bytes of all its processes together; pages that they share count once. None where this
+    process did it, which holds other things too."""
     written: int | None
     """Bytes that the command's processes sent to disks; None where the kernel does not tell."""
 
@@ -88,22 +89,24 @@ def metered(process: int | None = None) -> Iterator[list[Usage]]:
         process: A child that does it, and is waited for in the context; by default this process does it.
     """
     usages: list[Usage] = []
-    watch = _MemoryWatch(process or os.getpid())
+    watch = None if process is None else _MemoryWatch(process)
     whose = (resource.RUSAGE_CHILDREN,) if process else (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     before, machine, written, started = _cpu(whose), _machine_cpu(), _written(), time.monotonic()
-    watch.start()
+    if watch is not None:
+        watch.start()
     try:
         yield usages
     finally:
         seconds = time.monotonic() - started
-        watch.stop()
+        if watch is not None:
+            watch.stop()
         now_written = _written()
         usages.append(
             Usage(
                 seconds=seconds,
                 cpu=_cpu(whose) - before,
                 machine=_machine_cpu() - machine,
-                memory=watch.peak,
+                memory=None if watch is None else watch.peak,
                 written=None if written is None or now_written is None else now_written - written,
             )
         )
@@ -116,7 +119,7 @@ def together(*usages: Usage) -> Usage:
         seconds=sum(each.seconds for each in usages),
         cpu=sum(each.cpu for each in usages),
         machine=sum(each.machine for each in usages),
-        memory=max(each.memory for each in usages),
+        memory=max((each.memory for each in usages if each.memory is not None), default=None),
         written=sum(written) if len(written) == len(usages) else None,
     )
 

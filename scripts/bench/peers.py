@@ -24,13 +24,13 @@ from scripts.bench.results import Cost, Results, Scenario, WrongResult
 from scripts.bench.workshop import KEPT, MODEL, SAMPLE, Workshop
 
 _PYTHON = platform.python_version()
+_DOWNLOADED = KEPT / "downloads" / "by-hand"
 _STAND_IN = f"python:{_PYTHON}-slim"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _STAND_IN_FILE = """\
 FROM {base}
 COPY python /usr/local
 COPY certificates.crt /etc/ssl/certs/ca-certificates.crt
-{network}
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 """
 _BY_HAND_FILE = """\
@@ -126,10 +126,9 @@ class Peers:
         context = self._shop.folder / "mlflow-context"
         shutil.rmtree(context, ignore_errors=True)
         before = self._shop.store.count.sent
+        generate = (sys.executable, "-m", "mlflow", "models", "generate-dockerfile", "-m", uri, "-d")
         usage = together(
-            self._run(
-                sys.executable, "-m", "mlflow", "models", "generate-dockerfile", "-m", uri, "-d", str(context)
-            ),
+            self._run(*generate, str(context)),
             self._docker("build", "--network", "host", "--quiet", "-t", name, str(context)),
             self._docker("push", "--quiet", name),
         )
@@ -143,23 +142,16 @@ class Peers:
         folder.mkdir()
         prefix, archive = folder / "env", folder / "env.tar"
         model = self._shop.folder / "models" / "1"
+        if not _DOWNLOADED.exists():
+            target = ("-m", "uv", "pip", "install", "--quiet", "--target", str(folder / "warm-up"))
+            self._run(sys.executable, *target, "-r", str(model / "requirements.txt"))
         make = (sys.executable, "-c", _MAKE_PREFIX, self._shop.channel)
         install = ("-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(prefix))
-        pack = (
-            "-m",
-            "conda_pack.cli",
-            "--quiet",
-            "--prefix",
-            str(prefix),
-            "--format",
-            "tar",
-            "--output",
-            str(archive),
-        )
+        pack = ("-m", "conda_pack.cli", "--quiet", "--format", "tar", "--prefix", str(prefix), "--output")
         return {
             "conda": self._run(*make, str(prefix), _PYTHON, str(prefix)),
             "uv": self._run(sys.executable, *install, "-r", str(model / "requirements.txt")),
-            "conda-pack": self._run(sys.executable, *pack),
+            "conda-pack": self._run(sys.executable, *pack, str(archive)),
         }
 
     def _hand_image(self, number: int) -> Cost:
@@ -190,8 +182,7 @@ class Peers:
             trusted = _CERTIFICATES.read_bytes() if _CERTIFICATES.exists() else b""
             (folder / "certificates.crt").write_bytes(trusted)
             self._docker("pull", "--quiet", self._base)
-            network = "RUN ln -sf python3 /usr/local/bin/python"
-            (folder / "Dockerfile").write_text(_STAND_IN_FILE.format(base=self._base, network=network))
+            (folder / "Dockerfile").write_text(_STAND_IN_FILE.format(base=self._base))
             self._docker("build", "--network", "host", "--quiet", "-t", _STAND_IN, str(folder))
         # The base is in the registry, as it is for us.
         self._docker("tag", _STAND_IN, base)
@@ -237,7 +228,11 @@ class Peers:
         return run(words, environment=self._variables(), directory=self._shop.folder).usage
 
     def _variables(self) -> dict[str, str]:
-        more = {"DOCKER_BUILDKIT": "0", "UV_CACHE_DIR": str(KEPT / "downloads" / "uv" / "by-hand")}
+        more = {
+            "DOCKER_BUILDKIT": "0",
+            "UV_CACHE_DIR": str(_DOWNLOADED / "uv"),
+            "RATTLER_CACHE_DIR": str(_DOWNLOADED / "conda"),
+        }
         own = self._shop.variables(self._shop.folder / "caches" / "none")
         return {**own, "DOCKER_HOST": self._shop.engine or "", **more}
 

@@ -9,6 +9,8 @@ from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT = 640, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
+# Height of a line's name, beneath the chart.
+_LEGEND = 18
 # Of these colours each is seen on white and on black, and by those who see fewer.
 _COLOURS = ("#2a7fb8", "#d95f02", "#5a9e3e", "#a35bb5")
 _STYLE = """\
@@ -54,8 +56,9 @@ def svg(chart: Chart) -> str:
     across = _linear(max(x for x, _ in points))
     upright = _powers([y for _, y in points]) if chart.logarithmic else _linear(max(y for _, y in points))
     scale = _Scale(x=(across[0], across[-1]), y=(upright[0], upright[-1]), logarithmic=chart.logarithmic)
+    height = _HEIGHT + _LEGEND * len(chart.lines)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(chart.title, {chr(34): "&quot;"})}">',
         f"<style>\n{_STYLE}</style>",
         f'<text class="title" x="{_LEFT}" y="18">{escape(chart.title)}</text>',
@@ -121,9 +124,9 @@ def _drawn(line: Line, number: int, scale: _Scale) -> list[str]:
     drawn = [f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
     if len(places) <= 20:
         drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in places]
-    y = _TOP + 14 + 18 * number
+    y = _HEIGHT + _LEGEND * number
     drawn += [
-        f'<path d="M{_LEFT + 12} {y - 4}h20" stroke="{colour}" stroke-width="3"/>',
-        f'<text x="{_LEFT + 38}" y="{y}">{escape(line.title)}</text>',
+        f'<path d="M{_LEFT} {y - 4}h20" stroke="{colour}" stroke-width="3"/>',
+        f'<text x="{_LEFT + 26}" y="{y}">{escape(line.title)}</text>',
     ]
     return drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,11 @@ from scripts.bench.targets import Target, evaluate
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1e9
+
+_GROWTH: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], float]], ...] = (
+    ("growth-seconds.svg", "Time of a build, as it grows", "seconds", lambda each: float(each["seconds"])),
+    ("growth-memory.svg", "Memory of a build, as it grows", "MB", lambda each: float(each["memory"]) / _MEGABYTE),
+)
 
 
 def markdown(results: Results, machine: Mapping[str, str]) -> str:
@@ -40,22 +45,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def charts(results: Results) -> dict[str, str]:
     """Draw the plots, by file name."""
     made: dict[str, Chart] = {}
-    environments = results.growth.get("environments") or ()
-    if len(environments) > 1:
-        made["growth-environments.svg"] = Chart(
-            title="A first image, as the environment grows",
-            x="GB of environment",
-            y="seconds; tens of MB of memory",
-            lines=(
-                Line(
-                    title="seconds", points=[(each["bytes"] / _GIGABYTE, each["seconds"]) for each in environments]
-                ),
-                Line(
-                    title="memory, in 10 MB",
-                    points=[(each["bytes"] / _GIGABYTE, each["memory"] / _MEGABYTE / 10) for each in environments],
-                ),
-            ),
-        )
+    grown = [
+        (title, sorted(results.growth.get(kind) or (), key=lambda each: float(each["bytes"])))
+        for kind, title in (("environments", "environment"), ("models", "file of a model"))
+    ]
+    for name, title, unit, figure in _GROWTH:
+        lines = [
+            Line(title=of, points=[(each["bytes"] / _GIGABYTE, figure(each)) for each in points])
+            for of, points in grown
+            if points
+        ]
+        if lines:
+            made[name] = Chart(title=title, x="GB", y=unit, lines=lines)
     registry: Mapping[str, Sequence[Mapping[str, float]]] = results.growth.get("registry") or {}
     if registry:
         lines = [
@@ -94,11 +95,11 @@ def _scenarios(results: Results) -> str:
         "runs",
         "seconds",
         "CPU-s",
-        "all CPU-s",
+        "CPU-s of all",
         "MB memory",
         "MB written",
         "MB sent",
-        "MB on base",
+        "MB above the base",
     )
     rows = [_row(each) for each in results.scenarios.values()]
     notes = [f"- {each.way}, {each.title}: {each.note}" for each in results.scenarios.values() if each.note]
@@ -130,10 +131,8 @@ def _sizes(results: Results) -> str:
     ]
     if not rows:
         return ""
-    picture = (
-        "![Time and memory](images/growth-environments.svg)\n\n" if results.growth.get("environments") else ""
-    )
-    return picture + table(("of", "GB", "seconds", "CPU-s", "MB memory", "MB written", "MB on base"), rows)
+    picture = "![Time](images/growth-seconds.svg) ![Memory](images/growth-memory.svg)\n\n"
+    return picture + table(("of", "GB", "seconds", "CPU-s", "MB memory", "MB written", "MB above the base"), rows)
 
 
 def _grown(each: Mapping[str, Any]) -> tuple[str, ...]:

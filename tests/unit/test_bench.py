@@ -182,7 +182,7 @@ def test_the_report_has_what_was_found_and_stands_in_its_part_of_the_page(tmp_pa
     assert "old" not in page
     assert "| a first | ours | 2 | 2.50 (2.00 to 3.00) |" in page
     assert "| every version its own environment (computed) | 2 | 10.00 |" in page
-    for name in ("growth-environments.svg", "growth-registry.svg"):
+    for name in ("growth-seconds.svg", "growth-memory.svg", "growth-registry.svg"):
         assert f"images/{name}" in page
         ElementTree.parse(tmp_path / "images" / name)
 
