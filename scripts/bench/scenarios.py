@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ class Ours:
         self._results = results
         self._runs = runs
         self._empty = workshop.store.state()
-        self._known = self._learn_the_base()
         self._seen: RegistryState | None = None
         self._cache: Path | None = None
 
@@ -124,7 +124,7 @@ class Ours:
         self._needs_first()
         cache = self._warm()
         socket = self._shop.folder / "counting.sock"
-        costs, said = [], []
+        costs = []
         with counted(str(socket), self._shop.engine.removeprefix("unix://")) as count:
             for number in range(self._runs + 1):
                 uri = self._shop.version(1) if number == 0 else self._shop.register()
@@ -135,11 +135,9 @@ class Ours:
                     DOCKER_HOST=f"unix://{socket}",
                 )
                 cost = Cost(usage=done.usage, pushed=count.sent - before, added=receipt["added_size"])
-                said.append(receipt["sent_size"])
                 costs.append(cost)
         self._add("engine-first", "first image, into a local engine", costs[:1])
         self._add("engine", "new version, into a local engine", costs[1:])
-        self._results.figures["engine-archive"] = float(max(said[1:]))
         self._results.figures["engine-model-layer"] = float(self._model_layer(receipt))
 
     def overlay(self) -> None:
@@ -216,8 +214,9 @@ class Ours:
         assert self._seen is not None
         return self._seen
 
-    def _learn_the_base(self) -> Path:
-        """Make a cache that knows the base and has downloaded what a build needs: the first build of all."""
+    @cached_property
+    def _known(self) -> Path:
+        """A cache that knows the base, of a build that has also downloaded what is needed: the first of all."""
         cache = self._shop.empty_cache("known")
         self._build(cache, self._empty)
         self._shop.store.forget_since(self._empty)
