@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(chosen) - set(_parts())
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_parts())}")
+    # Services of the benchmark end with it, however it is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not given.last:
         problem = _measure(chosen, given.runs or (1 if given.quick else 3), quick=given.quick)
         if problem is not None:

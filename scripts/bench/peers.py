@@ -63,7 +63,10 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 kinds = {"double": "float64", "long": "int64", "string": "str"}
 columns = {each.name: kinds[each.type.name] for each in model.metadata.get_input_schema().inputs}
 rows = pandas.read_csv("/data/input.csv", usecols=list(columns), dtype=columns)
-print(pandas.DataFrame({"prediction": model.predict(rows)}).to_csv(index=False))
+answer = model.predict(rows)
+if not isinstance(answer, pandas.DataFrame):
+    answer = pandas.DataFrame({"prediction": answer})
+print(answer.to_csv(index=False))
 """
 
 
