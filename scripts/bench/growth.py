@@ -82,13 +82,15 @@ def models(workshop: Workshop, results: Results, gigabytes: Sequence[float]) -> 
     model = light_model(folder / "model")
     cache = workshop.empty_cache("growth")
     _built(workshop, cache, model, keep=True, DBIMAGE_INDEX_URL=index)
+    kept = set((cache / "blobs").iterdir())
     points = []
     for size in gigabytes:
         with (model / "weights.bin").open("wb") as stream:
             for number in range(round(size * 1e9 / _WRITE)):
                 stream.write(content(number % 16, _WRITE - 4096) + random.Random(number).randbytes(4096))
         points.append({"bytes": size * 1e9, **_built(workshop, cache, model, keep=True, DBIMAGE_INDEX_URL=index)})
-        shutil.rmtree(cache / "blobs")
+        for path in set((cache / "blobs").iterdir()) - kept:
+            path.unlink()
     results.growth["models"] = points
     shutil.rmtree(folder)
     shutil.rmtree(cache)
