@@ -39,6 +39,8 @@ class Artifact:
     subject: Descriptor | None = None
     """The manifest that it refers to."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    listed: tuple[Descriptor, ...] = ()
+    """Further blobs, stored already, that stay as long as it does."""
 
     @property
     def manifest(self) -> bytes:
@@ -49,6 +51,7 @@ class Artifact:
             Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data), annotations=named).to_dict()
             for media_type, data in self.contents
         ]
+        layers += [each.to_dict() for each in self.listed]
         document: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,

@@ -187,6 +187,11 @@ class Repository:
             present=len(layers.keys() | {config.digest}) - len(missing),
         )
 
+    def mount(self, blob: Descriptor, source: str) -> bool:
+        """Take a blob from the repository `source` of the same registry, and return whether it is here now."""
+        uploader = self._uploader()
+        return uploader.has(blob.digest) or uploader.mount(blob.digest, source)
+
     def put_blob(self, data: bytes) -> None:
         """Store a small blob."""
         self._uploader().put(Digest.of(data), len(data), lambda: io.BytesIO(data))
@@ -246,7 +251,7 @@ class Repository:
         moved to a tombstone of its own, which is then deleted; where nothing may be deleted it stays
         (`tombstone.is_tombstone`).
         """
-        if self._delete(tag) or not self._exists(tag):
+        if self._delete(tag) or not self.exists(tag):
             return
         self._delete(str(self.put_artifact(tag, tombstone(tag))))
 
@@ -259,7 +264,8 @@ class Repository:
             return False  # who may push need not have the right to delete
         return answer.status in (200, 202)
 
-    def _exists(self, reference: str) -> bool:
+    def exists(self, reference: str) -> bool:
+        """Whether there is a manifest of that tag or digest."""
         return self._ask("HEAD", reference, "pull", frozenset({200, 404})).status == 200
 
     def _ask(self, method: str, reference: str, actions: str, accepts: frozenset[int]) -> Answer:

@@ -62,6 +62,12 @@ class Uploader:
 
         return self.transport.patiently(attempt)
 
+    def mount(self, digest: Digest, source: str) -> bool:
+        """Mount a blob from another repository of the registry, and return whether that was granted."""
+        place = f"{self._uploads}?mount={digest}&from={source}"
+        call = self._empty("POST", place, self._access.and_pull(source), frozenset({201, 202}))
+        return self.transport.send(call).status == 201
+
     @property
     def _access(self) -> Access:
         return Access.to(self.repository, "pull,push")
