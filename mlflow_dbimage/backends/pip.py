@@ -17,7 +17,13 @@ from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.source_build import SourceBuilder
 from mlflow_dbimage.backends.uv_base_packages import versions_of, write_left_out, write_present
 from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
-from mlflow_dbimage.backends.uv_program import UvProgram, UvResult, index_lines, wanted_to_build
+from mlflow_dbimage.backends.uv_program import (
+    UvProgram,
+    UvResult,
+    index_lines,
+    own_configuration,
+    wanted_to_build,
+)
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.environment_spec import Requirement
 from mlflow_dbimage.errors import MatchError
@@ -52,7 +58,7 @@ class UvResolver:
         self._uv = UvProgram(cache / "uv")
         self._confined = ConfinedUv(self._uv, sandbox)
         self._builder = SourceBuilder(self._uv, cache / "built", wheels, sandbox)
-        self.identity = f"uv {self._uv.version}"
+        self.identity = f"uv {self._uv.version} {own_configuration()}".rstrip()
 
     def resolve(self, request: PipRequest) -> PipSolution:
         """Return one version of each distribution, with its files.

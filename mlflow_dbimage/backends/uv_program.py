@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -169,6 +170,18 @@ def _indexes(access: IndexAccess) -> tuple[str | None, tuple[str, ...]]:
         words = f"{os.environ.get('UV_INDEX', '')} {os.environ.get('UV_EXTRA_INDEX_URL', '')}".split()
         extra = tuple(re.sub(r"^[\w-]+=", "", word) for word in words)
     return default and re.sub(r"^[\w-]+=", "", default), extra
+
+
+def own_configuration() -> str:
+    """Return digits that change with what uv itself is configured with on this machine, but for credentials.
+
+    Empty where it is not configured: what such a uv resolves is the same elsewhere.
+    """
+    path = _configuration(dict(os.environ)).get("UV_CONFIG_FILE") or os.environ.get("UV_CONFIG_FILE")
+    text = Path(path).read_text(errors="replace") if path and Path(path).is_file() else ""
+    said = [*all_indexes(IndexAccess()), *text.splitlines()]
+    plain = [re.sub(r"//[^/@\s\"']*@", "//", line) for line in said]
+    return hashlib.sha256("\n".join(plain).encode()).hexdigest()[:12] if plain else ""
 
 
 def uv_version() -> str:

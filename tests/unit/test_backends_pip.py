@@ -15,7 +15,7 @@ from fakes.package_index import PackageIndex, serve
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.pylock_reading import read_resolution
 from mlflow_dbimage.backends.source_tree import build_system
-from mlflow_dbimage.backends.uv_program import UvProgram, index_lines, wanted_to_build
+from mlflow_dbimage.backends.uv_program import UvProgram, index_lines, own_configuration, wanted_to_build
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.locking.environment_solver import IndexAccess, PipRequest
@@ -86,6 +86,25 @@ def test_what_has_no_upload_time_is_taken_as_of_today_with_a_note(resolver, inde
     solution = resolver.resolve(request(index, model, "undated", exclude_newer=DAY))
     assert versions(solution) == {"undated": "1.0", "alpha": "1.0", "beta": "2.0"}
     assert solution.notes == ("the index gives no upload times for undated: taken as of today",)
+
+
+def test_what_uv_is_configured_with_is_an_input(tmp_path, monkeypatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    plain = own_configuration()
+    monkeypatch.setenv("UV_INDEX_URL", "https://ann:secret@x.example/simple")
+    one = own_configuration()
+    monkeypatch.setenv("UV_INDEX_URL", "https://bob:other@x.example/simple")
+    assert own_configuration() == one != plain
+    monkeypatch.setenv("UV_INDEX_URL", "https://y.example/simple")
+    assert own_configuration() not in (plain, one)
+    monkeypatch.delenv("UV_INDEX_URL")
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").write_text('index-url = "https://ann:secret@x.example/simple"\n')
+    filed = own_configuration()
+    (tmp_path / "uv" / "uv.toml").write_text('index-url = "https://bob:other@x.example/simple"\n')
+    assert own_configuration() == filed not in (plain, one)
 
 
 def test_condas_versions_hold(resolver, index, model) -> None:
