@@ -23,6 +23,8 @@ from mlflow_dbimage.oci.root_listing import NodeKind, read_listing
 
 _FORMAT = 1
 _KIND = "base-distributions"
+#: What was found, by the layers that it was found in.
+REMAINS = "remains"
 _METADATA = re.compile(r"(?:.*/)?(?:conda-meta/([^/]+)\.json|([^/]+)\.dist-info/RECORD)")
 _BYTECODE = re.compile(r"(.*/)__pycache__/([^/]+?)\.[^/.]+(?:\.opt-\d)?\.pyc")
 _OWN_KINDS = ("whiteouts", "environment", "launcher")
@@ -47,12 +49,18 @@ def remains(image: Image, record: ImageRecord, cache: BuildCache) -> tuple[str, 
     if record.env_layout not in ("overlay", "cluster"):
         return ()
     prefix = f"{record.environment_prefix.strip('/')}/"
-    base = _of_base(image, record, prefix, cache)
-    own = _Look(prefix)
-    for described, layer in zip(record.layers, image.layers[record.base_layers :], strict=True):
-        if described.kind in _OWN_KINDS:
+    added = zip(record.layers, image.layers[record.base_layers :], strict=True)
+    layers = [layer for described, layer in added if described.kind in _OWN_KINDS]
+    ids = [[str(each.diff_id) for each in some] for some in (image.layers[: record.base_layers], layers)]
+    key = cache_key(REMAINS, _FORMAT, prefix, *ids)
+    kept = cache.record(REMAINS, key)
+    if kept is None:
+        own = _Look(prefix)
+        for layer in layers:
             visit(layer, own)
-    return tuple(sorted(_remains(base, own)))
+        kept = {"lines": sorted(_remains(_of_base(image, record, prefix, cache), own))}
+        cache.put_record(REMAINS, key, kept)
+    return tuple(kept["lines"])
 
 
 def _remains(base: Distributions, own: _Look) -> Iterator[str]:

@@ -134,9 +134,19 @@ def test_an_environment_of_its_own_hides_nothing(tmp_path: Path):
 
 def test_the_base_is_read_once(tmp_path: Path):
     assert found(tmp_path, NEW_FOO, GONE) == ()
-    made, cache = image(tmp_path, NEW_FOO, GONE)
+    made, cache = image(tmp_path, NEW_FOO, [f"{SITE}/foo", f"{SITE}/foo-1.0.dist-info"])
     (tmp_path / "blobs" / made.layers[0].descriptor.digest.hex).unlink()
-
     read = ImageRecord.from_labels(made.labels)
     assert read is not None
     assert remains(made, read, cache) == ()
+
+
+def test_the_same_layers_are_looked_at_once(tmp_path: Path):
+    lines = found(tmp_path, NEW_FOO, [])
+    made, cache = image(tmp_path, NEW_FOO, [])
+    for layer in made.layers:
+        (tmp_path / "blobs" / layer.descriptor.digest.hex).unlink()
+    read = ImageRecord.from_labels(made.labels)
+    assert read is not None
+    assert lines
+    assert remains(made, read, cache) == lines
