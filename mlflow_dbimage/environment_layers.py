@@ -47,6 +47,9 @@ from mlflow_dbimage.progress import Progress
 
 #: Of the form of what is remembered of an environment.
 _RECORD = 2
+#: How notes begin that are of the machine on which layers are made: it runs no such programs, nor this model.
+NOT_LOADED = "the model did not load or predict on this machine"
+NOT_RUN = "no byte code: this machine does not run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +289,7 @@ def _modules_to_compile(
     if wish.bytecode == "none" or not wish.locked.brings_python:
         return "none", frozenset(), ()
     if not makers.python.can_run(wish.platform):
-        return "none", frozenset(), (f"no byte code: this machine does not run {wish.platform}",)
+        return "none", frozenset(), (f"{NOT_RUN} {wish.platform}",)
     if wish.bytecode == "all" or wish.spec is None:
         return "all", all_modules(packed), ()
     with progress.step("loading the model once, to see what it imports") as step:
@@ -322,7 +325,7 @@ def _imported(
         reference_check.keep(makers.cache, locked.digest, spec.digest, found.check)
     if found.error is None:
         return found.modules, ()
-    return found.modules, (f"the model did not load or predict on this machine: {found.error}",)
+    return found.modules, (f"{NOT_LOADED}: {found.error}",)
 
 
 def _to_record(made: EnvironmentLayers) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.model_layers import LOCK_PATH
 from mlflow_dbimage.oci import validate
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
 from mlflow_dbimage.oci.layer_members import visit
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
@@ -19,7 +20,7 @@ from mlflow_dbimage.secret_patterns import secrets_in
 
 #: Raised when what is read of a layer, or what counts as wrong, changes.
 _FORMAT = 2
-_KIND = "layer-facts"
+KIND = "layer-facts"
 
 _SMALL = 1 << 20
 _OURS = ("opt/dbimage/",)
@@ -77,13 +78,18 @@ def facts_of(layer: Layer, cache: BuildCache, *, ours: bool) -> LayerFacts:
         InputError: `base-invalid`, a layer that is not ours is no archive or not the one that it should be.
         DbimageError: What opening the layer raises.
     """
-    key = cache_key(_KIND, _FORMAT, str(layer.descriptor.digest), str(layer.diff_id), ours)
-    record = cache.record(_KIND, key)
+    key = facts_key(layer.descriptor.digest, layer.diff_id, ours=ours)
+    record = cache.record(KIND, key)
     if record is not None:
         return _from_record(record)
     found = _read(layer, ours=ours)
-    cache.put_record(_KIND, key, asdict(found))
+    cache.put_record(KIND, key, asdict(found))
     return found
+
+
+def facts_key(digest: Digest, diff_id: Digest, *, ours: bool) -> str:
+    """Return the key under which the facts of a layer are kept."""
+    return cache_key(KIND, _FORMAT, str(digest), str(diff_id), ours)
 
 
 def _from_record(record: Mapping[str, Any]) -> LayerFacts:

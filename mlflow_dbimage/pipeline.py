@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -38,11 +38,13 @@ from mlflow_dbimage.layout_choice import LayoutWish
 from mlflow_dbimage.model_layers import AddedLayer, LayerStyle
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
+from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.publication import Publisher
 from mlflow_dbimage.runtimes import Catalogue
+from mlflow_dbimage.shared_cache import SharedCache
 from mlflow_dbimage.verification import VerificationReport
 
 
@@ -55,6 +57,8 @@ class Tools:
     bases: base_image.BaseSources
     solver: locked_env.Solver
     makers: EnvironmentMakers
+    shared: SharedCache
+    """The cache of `makers` and `proof`, and what other machines have left behind it."""
     destination: Destination
     signer: Callable[[], KeyPair | None]
     """Opens the key that signs; None where nothing is signed."""
@@ -115,7 +119,8 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             *model_layers.write_model(planned.spec, style),
         )
         record = _record(planned, environment, layers, style)
-        image = model_image.assemble(planned.base, layers, record, _opener(request.name, layers, tools))
+        assembled = model_image.assemble(planned.base, layers, record, _opener(request.name, layers, tools))
+        image = tools.shared.with_origins(assembled)
 
         def ready(report: VerificationReport) -> tuple[str, ...]:
             _check_name(request, tools.destination, image)
@@ -133,6 +138,8 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         published = _publisher(request, tools).publish(request.name, candidate, ready)
         reference, proven = published.deployment.reference, published.report.proven
         tools.store.note_image(planned.reference, reference, str(image.digest), proven=proven)
+        with tools.progress.step("leaving what was made for other machines"):
+            shared = (*tools.shared.notes, *tools.shared.share(request.name, planned.base.image))
         return BuildReceipt(
             name=request.name,
             reference=reference,
@@ -145,7 +152,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
             sent=published.written.note,
             environment_reused=environment.reused,
             verification=published.report.to_dict(),
-            notes=(*planned.notes, *environment.notes, *published.notes),
+            notes=(*planned.notes, *environment.notes, *published.notes, *shared),
             seconds=time.monotonic() - started,
         )
 
@@ -199,6 +206,8 @@ def _opener(name: str, layers: Sequence[AddedLayer], tools: Tools) -> Callable[[
     def opened(digest: Digest) -> BinaryIO:
         if cache.blob_path(digest).is_file():
             return cache.open_blob(digest)
+        if tools.shared.lends(digest):
+            return tools.shared.open_lent(digest)
         return tools.destination.open_blob(name, blobs[digest])
 
     return opened
@@ -218,6 +227,11 @@ def _style(request: BuildRequest, planned: BuildPlan, tools: Tools) -> LayerStyl
 
 def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, tools: Tools) -> EnvironmentLayers:
     base = planned.layout.base
+
+    def missing(blobs: Iterable[Descriptor]) -> set[Digest]:
+        wanted = tuple(blobs)
+        return tools.shared.lacking(wanted, tools.destination.missing(request.name, wanted))
+
     wish = EnvironmentWish(
         locked=planned.locked,
         prefix=planned.layout.prefix,
@@ -228,13 +242,7 @@ def _environment(request: BuildRequest, planned: BuildPlan, style: LayerStyle, t
         style=style,
         base=base,
     )
-    return obtain(
-        wish,
-        tools.makers,
-        lambda blobs: tools.destination.missing(request.name, blobs),
-        planned.work,
-        tools.progress,
-    )
+    return obtain(wish, tools.makers, missing, planned.work, tools.progress)
 
 
 def _record(

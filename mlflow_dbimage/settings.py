@@ -177,6 +177,14 @@ class Settings:
     layers: int = field(
         default=12, metadata=_expert(kinds.integer(1, 40), "most layers that the environment may take")
     )
+    shared_cache: str = field(
+        default="auto",
+        metadata=_expert(
+            kinds.choice("auto", "renew", "off"),
+            "records in the registry that images go to, by which other machines need not make what one has made:"
+            " used, replaced, or neither read nor written",
+        ),
+    )
     sandbox: str = field(
         default="auto",
         metadata=_expert(

@@ -31,6 +31,7 @@ from mlflow_dbimage.destinations.engine import EngineDestination
 from mlflow_dbimage.destinations.golden_bases import BaseShelf, BaseTags
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.loaded import LoadedDestination
+from mlflow_dbimage.destinations.record_shelf import RegistryShelf
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.environment_layers import EnvironmentMakers
 from mlflow_dbimage.errors import ServiceError, UsageError
@@ -47,6 +48,7 @@ from mlflow_dbimage.rebase_pipeline import RebaseTools
 from mlflow_dbimage.reproduce_pipeline import ReproduceTools
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
+from mlflow_dbimage.shared_cache import SharedCache
 from mlflow_dbimage.static_verification import VerificationTools
 
 
@@ -56,6 +58,7 @@ class Toolbox:
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self._settings = settings
         self._progress = progress
+        self._registries: dict[str, Registry] = {}
 
     def tools(self) -> Tools:
         """Return all tools of a build."""
@@ -64,10 +67,11 @@ class Toolbox:
             catalogue=self._catalogue(),
             bases=self._bases(),
             solver=self.solver,
-            makers=self._makers(),
+            makers=self._makers(self.shared),
+            shared=self.shared,
             destination=self.destination(),
             signer=self.signer,
-            proof=self._proof(),
+            proof=self._proof(self.shared),
             progress=self._progress,
         )
 
@@ -80,7 +84,7 @@ class Toolbox:
             cache=self.cache,
             destination=self.destination(),
             signer=self.signer,
-            proof=self._proof(),
+            proof=self._proof(self.cache),
             progress=self._progress,
         )
 
@@ -91,7 +95,7 @@ class Toolbox:
             destination=self.destination,
             catalogue=self._catalogue(),
             cache=self.cache,
-            proof=self._proof(),
+            proof=self._proof(self.cache),
             progress=self._progress,
         )
 
@@ -101,7 +105,7 @@ class Toolbox:
             reading=self.verification_tools(),
             store=MlflowStore(),
             solver=self.solver,
-            makers=self._makers(),
+            makers=self._makers(self.cache),
             unpack=unpack_layer,
             progress=self._progress,
         )
@@ -112,19 +116,19 @@ class Toolbox:
             catalogue=self._catalogue(),
             systems=self._bases(),
             solver=self.solver,
-            makers=self._makers(),
+            makers=self._makers(self.cache),
             shelf=self.base_shelf(),
             progress=self._progress,
         )
 
-    def _makers(self) -> EnvironmentMakers:
+    def _makers(self, cache: BuildCache) -> EnvironmentMakers:
         # A sandbox that is required is looked for before anything is fetched.
         found = self.sandbox if self._settings.sandbox == "required" else None
         return EnvironmentMakers(
             installer=LockInstaller(solver=self.solver, access=self._access()),
             packer=CondaPack(),
-            python=EnvironmentPython(self.cache.directory("bytecode"), lambda: found or self.sandbox),
-            cache=self.cache,
+            python=EnvironmentPython(cache.directory("bytecode"), lambda: found or self.sandbox),
+            cache=cache,
         )
 
     @cached_property
@@ -136,6 +140,16 @@ class Toolbox:
             with self._progress.step("making a cache for this build alone") as step:
                 step.note(f"`{wanted}` cannot be written")
         return opened
+
+    @cached_property
+    def shared(self) -> SharedCache:
+        """The caches, and behind them the records in the registry that images go to."""
+        location, mode = self._settings.destination, self._settings.shared_cache
+        shelf = None
+        if location.transport == "docker" and mode != "off":
+            registry = self.registry(location.host)
+            shelf = RegistryShelf(registry, location.repository, self._settings.repository)
+        return SharedCache(self.cache.root, shelf, renew=mode == "renew")
 
     @cached_property
     def engine(self) -> DockerEngine | None:
@@ -163,8 +177,12 @@ class Toolbox:
         return None if self._settings.sign_key is None else signing_key(self._settings.sign_key)
 
     def registry(self, host: str) -> Registry:
-        """Return the client of a registry."""
-        return Registry(host, insecure=self._settings.insecure, ca_cert=self._settings.ca_cert)
+        """Return the client of a registry, the same each time: its connections and tokens are of use again."""
+        known = self._registries.get(host)
+        if known is None:
+            known = Registry(host, insecure=self._settings.insecure, ca_cert=self._settings.ca_cert)
+            self._registries[host] = known
+        return known
 
     def destination(self) -> Destination:
         """Open the destination that the settings name, or the default one."""
@@ -173,7 +191,7 @@ class Toolbox:
             return LoadedDestination(destination, self._engine_destination(self.engine, ""))
         return destination
 
-    def _proof(self) -> ProofTools:
+    def _proof(self, cache: BuildCache) -> ProofTools:
         roots, scratch = KeptRoots(self.cache), self.cache.directory("work")
         return ProofTools(
             checkers=(
@@ -182,7 +200,7 @@ class Toolbox:
                 # It does not run without a sandbox, whether one is required or not.
                 PackedChecker(roots, scratch, lambda: Sandbox.find(limits_of(self._settings))),
             ),
-            cache=self.cache,
+            cache=cache,
             limits=CheckLimits.of_machine(),
             progress=self._progress,
         )

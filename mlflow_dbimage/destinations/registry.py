@@ -134,8 +134,7 @@ class RegistryDestination:
         return RepositoryReferrers(self._registry, self._repository(name))
 
     def _repository(self, name: str) -> Repository:
-        path = self._template.format(prefix=self._prefix, name=name.replace(".", "/"))
-        return Repository(self._registry, path.strip("/"))
+        return Repository(self._registry, repository_path(self._template, self._prefix, name))
 
     def _names(self) -> tuple[str, ...]:
         if self._scheme.named:
@@ -156,6 +155,17 @@ class RegistryDestination:
     def _note_name(self, name: str, *, present: bool) -> None:
         if not self._scheme.named:
             self._noted.note(name, present=present)
+
+
+def repository_path(template: str, prefix: str, name: str) -> str:
+    """Return the repository of a deployment.
+
+    Args:
+        template: As of `RegistryDestination`.
+        prefix: Path below which the repositories are; may be empty.
+        name: Of the deployment.
+    """
+    return template.format(prefix=prefix, name=name.replace(".", "/")).strip("/")
 
 
 def _digests(repository: Repository, tags: Iterable[str]) -> set[Digest]:

@@ -1,0 +1,262 @@
+"""Whether a record that another machine wrote has the form of ours: every field is somebody else's word.
+
+What a record may say wrongly in the right form, and who must be trusted for it, is in docs/security.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlflow_dbimage.cluster_python import ClusterPython
+from mlflow_dbimage.layer_facts import LayerFacts
+from mlflow_dbimage.locked_env import LockedEnv
+from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel, WheelSource
+from mlflow_dbimage.model_layers import AddedLayer
+from mlflow_dbimage.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD
+from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.inventory import Inventory
+
+#: The only note that an environment of another machine may have.
+NOT_LOADED_THERE = "the model did not load or predict on the machine that made its environment's layers"
+
+_Fits = Callable[[Any], bool]
+
+_NAME = re.compile(r"[\w.+!-]+", re.ASCII)
+_GLIBC = re.compile(r"\d+\.\d+", re.ASCII)
+_PYTHON = re.compile(r"3\.\d+(?:\.\d+)?\w*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PLACE = re.compile(r"(?:https?://[^/@\s]+|file://)/\S+")
+_CONDA_FILE = re.compile(r"[\w.+!=-]+(?:\.conda|\.tar\.bz2)", re.ASCII)
+_WHEEL_FILE = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
+_LAYER_TYPES = frozenset({OCI_LAYER_TAR, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})
+_LAST_TIME = 10**14  # in milliseconds; the year 5138
+_ENVIRONMENT_FIELDS = {"bytecode", "bytecode_modules", "notes", "licences", "layers"}
+
+
+def check(kind: str, content: Mapping[str, Any]) -> None:
+    """Check one record.
+
+    Args:
+        kind: As `BuildCache` calls it.
+        content: Any JSON object.
+
+    Raises:
+        ValueError: It has another form than records of that kind.
+    """
+    try:
+        fits = _CHECKS[kind](content)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(f"not a record of {kind}: {error}") from None
+    if not fits:
+        raise ValueError(f"not a record of {kind}")
+
+
+def _inventory(content: Mapping[str, Any]) -> bool:
+    read = Inventory.from_dict(content)
+    packages = [each.to_dict() for each in read.packages]
+    return (
+        (read.glibc is None or _is(_GLIBC, read.glibc))
+        and _table(content["os_release"], _text)
+        and _table(content["directories"], _owner, keys=_path)
+        and _table(content["symlinks"], _text, keys=_path)
+        and all(_table(each, lambda value: value is None or _text(value)) for each in packages)
+        and all(_text(each.name) and _text(each.version) and _text(each.architecture) for each in read.packages)
+    )
+
+
+def _cluster_python(content: Mapping[str, Any]) -> bool:
+    read = ClusterPython.from_dict(content)
+    return (
+        _is(_PYTHON, read.python)
+        and _list(content["paths"], _path)
+        and _table(content["folders"], _owner, keys=_path)
+        and all(
+            _list(each["requires"], _printed) and _list(each["extras"], _text) for each in content["distributions"]
+        )
+        and all(
+            _is(_NAME, each.name)
+            and _text(each.version)
+            and type(each.own) is type(each.compiled) is bool
+            and _table(each.files, lambda value: value == "" or _is(_SHA256, value), keys=_path)
+            for each in read.distributions.values()
+        )
+    )
+
+
+def _base_distributions(content: Mapping[str, Any]) -> bool:
+    return _list(content["files"], _path) and _table(
+        content["owned"], lambda files: _list(files, _text), keys=_path
+    )
+
+
+def _facts(content: Mapping[str, Any]) -> bool:
+    LayerFacts(**content)
+    tables = ("scripts", "links")
+    return all(
+        _table(value, _text, keys=_text) if name in tables else _list(value, _text)
+        for name, value in content.items()
+    )
+
+
+def _environment(content: Mapping[str, Any]) -> bool:
+    layers = [AddedLayer.from_dict(each) for each in content["layers"]]
+    Digest.parse(content["bytecode_modules"])
+    return (
+        content.keys() == _ENVIRONMENT_FIELDS
+        and content["bytecode"] in ("imported", "all", "none")
+        and content["notes"] in ([], [NOT_LOADED_THERE])
+        and _list(content["licences"], lambda each: len(each) == 3 and _list(each, _printed))
+        and bool(layers)
+        and all(_list(each["contents"], _text) for each in content["layers"])
+        and all(
+            layer.kind in ("environment", "whiteouts")
+            and layer.descriptor.media_type in _LAYER_TYPES
+            and not layer.descriptor.annotations
+            and layer.descriptor.platform is None
+            and layer.descriptor.size > 0
+            and _text(layer.title)
+            for layer in layers
+        )
+    )
+
+
+def _lock(content: Mapping[str, Any]) -> bool:
+    locked = LockedEnv.from_record(content)
+    builder = locked.cluster.builder if locked.cluster is not None else ()
+    part = content.get("cluster") or {"kept": {}, "superseded": []}
+    return (
+        _is(_PYTHON, locked.python)
+        and all(_conda(each) for each in (*locked.conda, *builder))
+        and all(_wheel(each) for each in locked.wheels)
+        and all(_list(each["omitted"], _path) for each in content["wheels"])
+        and all(_table(each, _text) for each in content["decisions"])
+        and _list(content["notes"], _printed)
+        and _table(part["kept"], lambda value: _is(_NAME, value), keys=lambda name: _is(_NAME, name))
+        and _list(part["superseded"], lambda name: _is(_NAME, name))
+    )
+
+
+def _conda(package: CondaPackage) -> bool:
+    return (
+        all(_is(_NAME, each) for each in (package.name, package.version, package.build, package.subdir))
+        and type(package.build_number) is int
+        and _is(_CONDA_FILE, package.file_name)
+        and _is(_SHA256, package.sha256)
+        and _size(package.size)
+        and _text(package.channel)
+        and all(_is(_PLACE, each) and _text(each) for each in (package.url, package.canonical_url))
+        and all(each.endswith(f"/{package.file_name}") for each in (package.url, package.canonical_url))
+        and all(_text(name) and _metadata(name, value) for name, value in package.metadata.items())
+    )
+
+
+def _metadata(name: str, value: object) -> bool:
+    """Whether it is what conda's metadata have under that name: what goes to the installer has a kind each."""
+    fits = _METADATA.get(name)
+    return _plain(value) if fits is None else fits(value)
+
+
+def _wheel(wheel: LockedWheel) -> bool:
+    return (
+        all(_is(_NAME, each) for each in (wheel.name, wheel.version))
+        and _is(_WHEEL_FILE, wheel.file_name)
+        and _is(_SHA256, wheel.sha256)
+        and _size(wheel.size)
+        and (wheel.url is None or (_is(_PLACE, wheel.url) and _text(wheel.url)))
+        and (wheel.path is None or _path(wheel.path))
+        and (wheel.built_from is None or _source(wheel.built_from))
+    )
+
+
+def _source(source: WheelSource) -> bool:
+    return (
+        source.kind in ("sdist", "git", "path")
+        and _text(source.location)
+        and (source.kind != "path" or _path(source.location))
+        and (source.sha256 is None or _is(_SHA256, source.sha256))
+        and (source.commit is None or _is(_COMMIT, source.commit))
+        and (source.subdirectory is None or _path(source.subdirectory))
+    )
+
+
+_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "inventories": _inventory,
+    "cluster-pythons": _cluster_python,
+    "base-distributions": _base_distributions,
+    "layer-facts": _facts,
+    "locks": _lock,
+    "environments": _environment,
+    "remains": lambda content: content.keys() == {"lines"} and _list(content["lines"], _text),
+}
+
+
+def _is(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _text(value: object) -> bool:
+    """Whether it is one line that cannot command a terminal."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def _printed(value: object) -> bool:
+    """Whether it is a text, which may have lines and tabs."""
+    return isinstance(value, str) and re.sub(r"[\n\r\t]", "", value).isprintable()
+
+
+def _path(value: object) -> bool:
+    """Whether it is a relative path that stays where it begins."""
+    return isinstance(value, str) and value.isprintable() and not value.startswith("/") and _stays(value)
+
+
+def _stays(path: str) -> bool:
+    return ".." not in path.split("/")
+
+
+def _size(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _owner(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(each) is int and each >= 0 for each in value)
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a text, number or truth, or a list of texts."""
+    return value is None or isinstance(value, int) or _printed(value) or _list(value, _printed)
+
+
+def _list(value: object, fits: _Fits) -> bool:
+    return isinstance(value, list) and all(fits(each) for each in value)
+
+
+def _table(value: object, fits: _Fits, keys: _Fits = _text) -> bool:
+    return isinstance(value, Mapping) and all(keys(key) and fits(each) for key, each in value.items())
+
+
+def _printed_list(value: object) -> bool:
+    return _list(value, _printed)
+
+
+def _printed_or_none(value: object) -> bool:
+    return value is None or _printed(value)
+
+
+_METADATA: Mapping[str, _Fits] = {
+    "depends": _printed_list,
+    "constrains": _printed_list,
+    "timestamp": lambda value: type(value) is int and 0 <= value < _LAST_TIME,
+    "md5": lambda value: value is None or _is(_MD5, value),
+    "noarch": lambda value: value in (None, "python", "generic"),
+    "track_features": lambda value: _printed_or_none(value) or _printed_list(value),
+    "arch": _printed_or_none,
+    "platform": _printed_or_none,
+    "features": _printed_or_none,
+    "license": _printed_or_none,
+    "license_family": _printed_or_none,
+    "python_site_packages_path": _printed_or_none,
+}
