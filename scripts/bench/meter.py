@@ -43,6 +43,8 @@ class Finished:
 
     usage: Usage
     output: str
+    said: str
+    """What it wrote to the standard error."""
 
 
 def run(
@@ -78,7 +80,7 @@ def run(
     if process.returncode != 0:
         words = " ".join(command)
         raise CommandFailed(f"`{words[:300]}` ended with {process.returncode}:\n{(said + output)[-3000:]}")
-    return Finished(usage=usages[0], output=output)
+    return Finished(usage=usages[0], output=output, said=said)
 
 
 @contextmanager

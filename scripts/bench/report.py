@@ -15,6 +15,8 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1e9
 
+_PROFILED = ("first", "version", "machine", "neighbour", "rebase")
+_NOTICED = 0.1
 _GROWTH: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], float]], ...] = (
     ("growth-seconds.svg", "Time of a build, as it grows", "seconds", lambda each: float(each["seconds"])),
     ("growth-memory.svg", "Memory of a build, as it grows", "MB", lambda each: float(each["memory"]) / _MEGABYTE),
@@ -26,6 +28,7 @@ def markdown(results: Results, machine: Mapping[str, str]) -> str:
     parts = [
         ("Targets", _targets(evaluate(results))),
         ("Scenarios", _scenarios(results)),
+        ("Where the time goes", _steps(results)),
         ("Environments and models that grow", _sizes(results)),
         ("A registry that grows", _registry(results)),
         ("A month of a large company, on paper", _month(results)),
@@ -121,6 +124,18 @@ def _row(scenario: Scenario) -> tuple[str, ...]:
         _megabytes(scenario.median(lambda cost: cost.pushed)),
         _megabytes(scenario.median(lambda cost: cost.added)),
     )
+
+
+def _steps(results: Results) -> str:
+    """Tell the steps of one run of each of some scenarios; what no step has is start, look-up and the rest."""
+    rows = []
+    for key in _PROFILED:
+        found = results.scenarios.get(key)
+        steps = found.costs[0].steps if found else ()
+        if found is not None and steps:
+            rows += [(found.title, text, f"{seconds:.1f}") for text, seconds in steps if seconds >= _NOTICED]
+            rows.append((found.title, "all", f"{found.costs[0].usage.seconds:.1f}"))
+    return table(("of", "step", "seconds"), rows) if rows else ""
 
 
 def _sizes(results: Results) -> str:

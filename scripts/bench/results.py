@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ class Cost:
     added: int | None = None
     """Bytes of the image above its base, compressed."""
     digest: str | None = None
+    steps: tuple[tuple[str, float], ...] = ()
+    """What it said of its steps, and the seconds that each took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +94,20 @@ class Results:
         """Read the JSON form."""
         made = cls(**{key: data[key] for key in ("skipped", "figures", "growth", "service")})
         for key, each in data["scenarios"].items():
-            costs = tuple(Cost(**{**cost, "usage": Usage(**cost["usage"])}) for cost in each["costs"])
+            costs = tuple(_cost(cost) for cost in each["costs"])
             made.scenarios[key] = Scenario(**{**each, "costs": costs})
         return made
+
+
+def _cost(data: Mapping[str, Any]) -> Cost:
+    steps = tuple((text, seconds) for text, seconds in data["steps"])
+    return Cost(**{**data, "usage": Usage(**data["usage"]), "steps": steps})
+
+
+def steps_of(said: str) -> tuple[tuple[str, float], ...]:
+    """Read the steps out of what a command of ours says in a log: one line at the end of each."""
+    found = re.findall(r"^(.+) \((\d+\.\d) s\)$", said, re.MULTILINE)
+    return tuple((text, float(seconds)) for text, seconds in found)
 
 
 def median(figures: Iterable[float | None]) -> float | None:

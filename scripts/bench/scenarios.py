@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.bench.counting import counted
 from scripts.bench.meter import Finished
-from scripts.bench.results import Cost, Results, Scenario, WrongResult, same_digest
+from scripts.bench.results import Cost, Results, Scenario, WrongResult, same_digest, steps_of
 from scripts.bench.workshop import MODEL, RegistryState, Workshop
 
 WAY = "mlflow-dbimage"
@@ -244,7 +244,13 @@ class Ours:
         done, receipt = self._shop.dbimage(*command, cache=cache, cores=cores, more=more)
         pushed = self._shop.store.count.sent - before
         self._last = receipt
-        return Cost(usage=done.usage, pushed=pushed, added=receipt.get("added_size"), digest=receipt["digest"])
+        return Cost(
+            usage=done.usage,
+            pushed=pushed,
+            added=receipt.get("added_size"),
+            digest=receipt["digest"],
+            steps=steps_of(done.said),
+        )
 
     def _command(self, words: tuple[str, ...], cache: Path, **more: str) -> tuple[Finished, dict[str, Any]]:
         return self._shop.dbimage(*words, cache=cache, more=more)

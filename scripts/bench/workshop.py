@@ -160,7 +160,7 @@ class Workshop:
     ) -> tuple[Finished, dict[str, Any]]:
         """Run a command of ours, and return what it cost and the JSON that it said."""
         done = run(
-            [*DBIMAGE, *words, "--json", "--quiet"],
+            [*DBIMAGE, *words, "--json"],
             environment={**self.variables(cache), **(more or {})},
             directory=self.folder,
             cores=cores,

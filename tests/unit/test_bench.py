@@ -19,7 +19,7 @@ from scripts.bench.limits import halves
 from scripts.bench.meter import CommandFailed, Usage, run, together
 from scripts.bench.month import Company, ImageCost, UnitCosts, month, units
 from scripts.bench.plots import Chart, Line, svg
-from scripts.bench.results import Cost, Results, Scenario, WrongResult, median, same_digest
+from scripts.bench.results import Cost, Results, Scenario, WrongResult, median, same_digest, steps_of
 from scripts.bench.targets import SMALL, evaluate
 
 MEGABYTE = 1_000_000
@@ -58,6 +58,17 @@ def test_results_are_read_as_they_were_written() -> None:
     found.skipped["hand"] = "no engine"
     again = Results.from_dict(found.to_dict())
     assert again == found
+
+
+def test_steps_are_read_from_what_a_command_says() -> None:
+    said = "solving ...\nsolving: 104 packages (1.5 s)\nwarning: odd (2 of them)\npushing (0.3 s)\n"
+    assert steps_of(said) == (("solving: 104 packages", 1.5), ("pushing", 0.3))
+    cost = Cost(usage=usage(2.0), steps=steps_of(said))
+    found = results(Scenario(key="first", way="ours", title="a first", costs=(cost,)))
+    page = report.markdown(found, {})
+    assert (
+        "| a first | solving: 104 packages | 1.5 |\n| a first | pushing | 0.3 |\n| a first | all | 2.0 |" in page
+    )
 
 
 def test_what_nothing_measured_is_neither_met_nor_missed() -> None:
