@@ -7,27 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+
+from command_line import called, typed
 
 PROGRAM = Path(sys.executable).with_name("dbimage")
 
 
-def dbimage(*arguments: object, check: int | None = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command and check how it ends."""
-    done = subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-        check=False,
-    )
+def dbimage(
+    *arguments: object, check: int | None = 0, by: Callable[..., CompletedProcess[str]] = called, **variables: str
+) -> CompletedProcess[str]:
+    """Run the command and check how it ends; `by=typed` has it be the program."""
+    done = by("dbimage", *arguments, **variables)
     assert check is None or done.returncode == check, done.stderr
     return done
 
 
-def error_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def error_of(done: CompletedProcess[str]) -> dict[str, str]:
     """Return the error that a command with `--json` reports."""
     return json.loads(done.stdout)["error"]
 
@@ -43,7 +43,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def test_version():
     from mlflow_dbimage import __version__
 
-    assert dbimage("--version").stdout == f"dbimage, version {__version__}\n"
+    assert dbimage("--version", by=typed).stdout == f"dbimage, version {__version__}\n"
 
 
 def test_help_imports_nothing_heavy():
@@ -105,7 +105,7 @@ def test_usage_errors(arguments, code, says):
     "arguments", [("build", "m"), ("no-such-command",), ("list", "-C", "x"), ("list", "--nope")]
 )
 def test_what_click_refuses_ends_with_2(arguments):
-    assert "Usage: dbimage" in dbimage(*arguments, check=2).stderr
+    assert "Usage: dbimage" in dbimage(*arguments, check=2, by=typed).stderr
 
 
 def test_a_key_given_twice_is_refused():
@@ -121,7 +121,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_config_tells_values_and_origins_without_secrets(tmp_path):
     (tmp_path / "dbimage.toml").write_text("layers = 5\nindex_url = 'https://user:s3cr3t@index.example/simple'\n")
-    done = dbimage("config", "--json", "-C", "tag=nightly", DBIMAGE_OFFLINE="yes")
+    done = dbimage("config", "--json", "-C", "tag=nightly", by=typed, DBIMAGE_OFFLINE="yes")
     told = {each["key"]: (each["value"], each["origin"]) for each in json.loads(done.stdout)}
     assert told["layers"] == (5, str(tmp_path / "dbimage.toml"))
     assert told["index_url"][0] == "https://***@index.example/simple"
@@ -144,7 +144,7 @@ def test_caches_are_listed_and_pruned(tmp_path):
     blobs.mkdir(parents=True)
     (blobs / "x").write_bytes(bytes(1000))
     where = {"DBIMAGE_CACHE_DIR": str(tmp_path / "caches")}
-    listed = json.loads(dbimage("cache", "list", "--json", **where).stdout)
+    listed = json.loads(dbimage("cache", "list", "--json", by=typed, **where).stdout)
     assert listed == {
         "root": str(tmp_path / "caches"),
         "size": 1000,
@@ -153,7 +153,9 @@ def test_caches_are_listed_and_pruned(tmp_path):
     assert "holds 1 kB" in dbimage("cache", "list", **where).stdout
     assert "freed 0 B" in dbimage("cache", "prune", **where).stdout
     assert (blobs / "x").exists()
-    assert json.loads(dbimage("cache", "prune", "--keep-days", 0, "--json", **where).stdout)["size"] == 1000
+    assert (
+        json.loads(dbimage("cache", "prune", "--keep-days", 0, "--json", by=typed, **where).stdout)["size"] == 1000
+    )
     assert not (blobs / "x").exists()
 
 
@@ -162,6 +164,7 @@ def test_doctor_ends_with_5_where_something_is_missing(tmp_path):
         "doctor",
         "--json",
         check=5,
+        by=typed,
         DBIMAGE_OFFLINE="true",
         DBIMAGE_BASE_IMAGE=f"rootfs:{tmp_path}/missing.tar",
     )
@@ -223,7 +226,7 @@ class TestForReal:
         return f"oci:{tmp_path}/images"
 
     def test_plan_writes_nothing(self, images, models, tmp_path):
-        done = dbimage("plan", models("pyfunc-rules"), "--json", "-t", images)
+        done = dbimage("plan", models("pyfunc-rules"), "--json", "-t", images, by=typed)
         planned = json.loads(done.stdout)
         names = {each["name"] for each in planned["packages"]}
         assert {"python", "mlflow-skinny"} <= names
@@ -260,7 +263,7 @@ class TestForReal:
         assert not (tmp_path / "images").exists()
 
     def test_from_build_to_delete(self, images, models):
-        built = dbimage("build", models("pyfunc-rules"), "--name", "rules", "-t", images, "--json")
+        built = dbimage("build", models("pyfunc-rules"), "--name", "rules", "-t", images, "--json", by=typed)
         receipt = json.loads(built.stdout)
         assert receipt["digest"].startswith("sha256:")
         assert " s)" in built.stderr  # progress, as lines: stderr is no terminal
@@ -279,19 +282,20 @@ class TestForReal:
             images,
             "--json",
             "--quiet",
+            by=typed,
         )
         assert json.loads(replaced.stdout)["digest"] == receipt["digest"]
         assert json.loads(replaced.stdout)["environment_reused"]
         assert replaced.stderr == ""
 
-        (listed,) = json.loads(dbimage("list", "--json", "-t", images).stdout)
+        (listed,) = json.loads(dbimage("list", "--json", "-t", images, by=typed).stdout)
         assert (listed["name"], listed["digest"]) == ("rules", receipt["digest"])
         assert "rules" in dbimage("list", "-t", images).stdout
-        inspected = json.loads(dbimage("inspect", "rules", "--json", "-t", images).stdout)
+        inspected = json.loads(dbimage("inspect", "rules", "--json", "-t", images, by=typed).stdout)
         assert inspected["record"]["lock_digest"] == receipt["record"]["lock_digest"]
         assert receipt["record"]["base_digest"] in dbimage("inspect", "rules", "-t", images).stdout
 
-        assert dbimage("delete", "rules", "-t", images).stdout == "deleted `rules`\n"
+        assert dbimage("delete", "rules", "-t", images, by=typed).stdout == "deleted `rules`\n"
         assert json.loads(dbimage("list", "--json", "-t", images).stdout) == []
 
     def test_an_update_needs_a_deployment(self, images, models):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from light_build import DBIMAGE
+from command_line import called, typed
 from mlflow_dbimage import attestation
 from mlflow_dbimage.attestation import Evidence
 from mlflow_dbimage.backends.signing_keys import signing_key
@@ -92,9 +93,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(place: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*DBIMAGE, *map(str, arguments), "-t", f"oci:{place}/images"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(
+    place: Path, *arguments: object, by: Callable[..., CompletedProcess[str]] = called
+) -> CompletedProcess[str]:
+    return by("dbimage", *arguments, "-t", f"oci:{place}/images")
 
 
 def shown(place: Path, *arguments: object) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def test_an_image_without_evidence_says_so(place: Path) -> None:
 
 
 def test_a_scan_lists_what_advisories_are_about(place: Path) -> None:
-    done = run(place, "scan", "churn", "--advisories", place / "advisories.json")
+    done = run(place, "scan", "churn", "--advisories", place / "advisories.json", by=typed)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "1 of 2 packages have known vulnerabilities"
     (row,) = [line for line in done.stdout.splitlines() if "GHSA-toy" in line]
@@ -162,7 +164,7 @@ def test_what_is_not_deployed_or_no_advisory_is_an_error(place: Path) -> None:
 
 
 def test_a_signed_image_is_trusted_by_its_key_alone(place: Path, tmp_path: Path) -> None:
-    done = run(place, "trust", "churn", "--key", place / "ecdsa.pub")
+    done = run(place, "trust", "churn", "--key", place / "ecdsa.pub", by=typed)
     assert done.returncode == 0, done.stderr
     (row,) = [line.split() for line in done.stdout.splitlines() if " signed " in line]
     assert row[:2] == ["yes", "signed"]

@@ -12,6 +12,7 @@ import yaml
 from databricks.sdk.service.compute import ClusterSpec, DockerImage
 from databricks.sdk.service.jobs import JobSettings
 
+from command_line import typed
 from doors.test_cli import dbimage, error_of
 from mlflow_dbimage import __version__
 from mlflow_dbimage.destinations.deployment import Destination, TagScheme
@@ -50,7 +51,7 @@ def target(registry, tmp_path: Path) -> str:
 
 
 def test_a_job_is_json_that_databricks_takes(target: str) -> None:
-    done = dbimage("job-spec", "churn", "-t", target, "--input", "/Volumes/a/b/in.csv", *SAID)
+    done = dbimage("job-spec", "churn", "-t", target, "--input", "/Volumes/a/b/in.csv", *SAID, by=typed)
     job = json.loads(done.stdout)
     read = JobSettings.from_dict(job)
     (task,), (job_cluster,) = read.tasks, read.job_clusters

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from subprocess import CompletedProcess
 from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
 
 import sample_models
+from command_line import called, typed
 from mlflow_dbimage.errors import MatchError
 from plugin_entrypoints.cli import dbimage
 from plugin_entrypoints.cli.runtimes import runtimes
 
-PROGRAM = Path(sys.executable).with_name("dbimage")
-CLONE = Path(__file__).resolve().parents[2]
 OURS = Path(str(files("mlflow_dbimage.runtimes"))) / "data" / "runtimes" / "15.4-lts.yml"
 
 
@@ -29,11 +27,9 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DBIMAGE_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the real command."""
-    command = [PROGRAM, "runtimes", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(CLONE)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def run(*arguments: object, by: Callable[..., CompletedProcess[str]] = called) -> CompletedProcess[str]:
+    """Run the command; `by=typed` has it be the program."""
+    return by("dbimage", "runtimes", *arguments)
 
 
 def result(*arguments: object):
@@ -50,7 +46,7 @@ def requirements(*lines: str) -> Path:
 
 
 def test_the_list_is_a_table() -> None:
-    done = run("list")
+    done = run("list", by=typed)
     assert done.returncode == 0, done.stderr
     head, *rows = done.stdout.splitlines()
     assert head.split() == ["runtime", "python", "spark", "java", "os", "support", "packages"]
@@ -184,7 +180,7 @@ def test_what_cannot_be_read(name: str, text: str | None, exit_code: int, code: 
 
 def test_libraries_say_what_they_leave_out() -> None:
     Path("environment.yml").write_text("dependencies: [python=3.11, libgomp, scipy=1.9]")
-    done = run("match", "environment.yml", "--runtime", "15.4", "--libraries", "libraries.json")
+    done = run("match", "environment.yml", "--runtime", "15.4", "--libraries", "libraries.json", by=typed)
     assert done.returncode == 0
     assert "warning: `libgomp` cannot be a library of a cluster" in done.stderr
     assert json.loads(Path("libraries.json").read_text()) == [{"pypi": {"package": "scipy==1.9"}}]
@@ -205,9 +201,7 @@ def test_a_broken_folder_of_a_site_is_told_by_file_and_field(
     folder = tmp_path / "ours"
     folder.mkdir()
     (folder / name).write_text(OURS.read_text().replace(old, new, 1))
-    environment = {**os.environ, "PYTHONPATH": str(CLONE), "DBIMAGE_RUNTIMES_DIR": str(folder)}
-    command = [PROGRAM, "runtimes", "list", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = called("dbimage", "runtimes", "list", "--json", DBIMAGE_RUNTIMES_DIR=str(folder))
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["code"]) == (3, "bad-config-file")
     assert says in error["message"]

@@ -11,14 +11,14 @@ from subprocess import CompletedProcess
 import pandas
 import pytest
 
-from mlflow_command import called, typed
+from command_line import called, typed
 
 
 def deployments(
     *arguments: object, check: int | None = 0, by: Callable[..., CompletedProcess[str]] = called, **variables: str
 ) -> CompletedProcess[str]:
     """Run `mlflow deployments` and check how it ends; `by=typed` has it be the program."""
-    done = by(*arguments, **variables)
+    done = by("mlflow deployments", *arguments, **variables)
     assert check is None or done.returncode == check, done.stderr
     return done
 

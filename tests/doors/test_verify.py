@@ -1,4 +1,4 @@
-"""`dbimage verify --static` on images in every place that it reads, through the real program."""
+"""`dbimage verify --static` on images in every place that it reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import typed
 from dcs_roots import Root, index_of, satisfying
 from doors.test_cli import dbimage, error_of
 from mlflow_dbimage.dcs_contract import RULES
@@ -45,7 +46,7 @@ def rows(text: str) -> dict[str, tuple[str, str]]:
 
 def test_an_image_that_fulfils_the_contract(tmp_path: Path):
     image = written(satisfying("15.4-lts"), tmp_path / "images")
-    done = dbimage("verify", "--static", "oci:images:v1", "--runtime", "15.4-lts")
+    done = dbimage("verify", "--static", "oci:images:v1", "--runtime", "15.4-lts", by=typed)
     table = rows(done.stdout)
     assert set(table.values()) and {mark for mark, _ in table.values()} == {"ok"}
     wanted = {rule.id for rule in RULES if (15, 4) in rule.runtimes} - {"scoring", "recorded-runtime", "launcher"}
@@ -162,7 +163,7 @@ def test_a_real_debian_is_told_what_it_lacks(base_rootfs: Path):
 
 def test_what_is_not_ours_is_not_built_again(tmp_path: Path):
     written(satisfying("15.4-lts"), tmp_path / "images")
-    done = dbimage("reproduce", "oci:images:v1", "--json", check=3)
+    done = dbimage("reproduce", "oci:images:v1", "--json", check=3, by=typed)
     error = error_of(done)
     assert error["code"] == "cannot-reproduce"
     assert (

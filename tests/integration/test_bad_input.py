@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import sample_models
+from command_line import called
 from fakes.faulty_registry import faulty_registry
 from fakes.package_index import PackageIndex, serve
 from light_build import (
@@ -27,7 +28,6 @@ from light_build import (
     listing,
     tiny_base,
 )
-from mlflow_command import called
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.layout import Layout
@@ -202,7 +202,7 @@ def test_mlflows_own_command_says_one_line_and_exits_alike(
     environment = {**bench.environment, "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
     command = [str(bench.model) if each == "MODEL" else each for each in arguments]
     with nothing_changes(bench, store):
-        done = called(command[0], "-t", "dbimage", *command[1:], environment=environment)
+        done = called("mlflow deployments", command[0], "-t", "dbimage", *command[1:], **environment)
     assert done.returncode == exit_code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
