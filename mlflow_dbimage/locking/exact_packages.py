@@ -81,8 +81,10 @@ def distance(wanted: str, other: str) -> tuple[int, int, int, tuple[int, ...]]:
     ours, theirs = numbers(wanted), numbers(other)
     width = max(len(ours), len(theirs))
     one, two = (tuple(each) + (0,) * (width - len(each)) for each in (ours, theirs))
-    common = next((at for at in range(width) if one[at] != two[at]), width)
-    step = two[common] - one[common] if common < width else 0
+    common = next((at for at in range(width) if one[at] != two[at]), None)
+    if common is None:
+        return (-_FAR, 0, 0, ())
+    step = two[common] - one[common]
     rest = two[common + 1 :]
     return (-common, abs(step), int(step < 0), rest if step >= 0 else tuple(_FAR - each for each in rest))
 

@@ -26,18 +26,19 @@ CLUSTER = replace(ISOLATED, env_layout="cluster", environment_prefix="/databrick
 
 
 def package(name: str, version: str) -> CondaPackage:
+    file_name = f"{name}-{version}-py_0.conda"
     return CondaPackage(
         name=name,
         version=version,
         build="py_0",
         build_number=0,
         subdir="noarch",
-        file_name=f"{name}.conda",
+        file_name=file_name,
         sha256="0" * 64,
         size=1,
         channel="c",
-        canonical_url="https://c.example/c",
-        url="https://c.example/c",
+        canonical_url=f"https://c.example/c/noarch/{file_name}",
+        url=f"https://c.example/c/noarch/{file_name}",
     )
 
 
