@@ -30,6 +30,8 @@ _CONDA_VERSION = re.compile(
 )
 _CONDA_BUILD = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+]*")
 _CONDA_ARCHIVE = re.compile(r".+-[^-]+-[^-]+\.(?:conda|tar\.bz2)")
+# What people read, and no terminal obeys.
+_TEXT = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _ANYTHING = re.compile(r".*", re.DOTALL)
 _SUBDIR = re.compile(r"noarch|[a-z]+-[a-z0-9_]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")
@@ -159,7 +161,7 @@ def checked_lines(texts: Iterable[Any]) -> tuple[str, ...]:
     """
     lines = tuple(texts)
     for text in lines:
-        _line("line of text", text)
+        _match(_TEXT, "text for people", text)
     return lines
 
 
@@ -220,7 +222,8 @@ def _metadata(metadata: Mapping[str, Any]) -> None:
         _match(_ANYTHING, "text", text)
     for key in ("depends", "constrains"):
         for text in _list(key, metadata.get(key) or []):
-            _line(key, text)
+            if not _match(_TEXT, key, text).strip():
+                raise ValueError(f"{_shown(text)} is no {key}")
     if metadata.get("md5") is not None:
         _match(_MD5, "md5", metadata["md5"])
     if metadata.get("python_site_packages_path") is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ import pytest
 
 from fakes.package_index import PackageIndex, serve
 from light_build import Bench, greeting_wheel, light_model, tiny_base
+from mlflow_dbimage.destinations.record_shelf import RegistryShelf
+from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.rootfs import rootfs_image
+from oci_samples import small_image
 from services.registry_server import RunningRegistry, registry_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.registry]
@@ -189,3 +193,21 @@ def test_what_is_broken_or_gone_is_made_and_left_again(site: Site, first: dict[s
     assert "left it" not in notes_of(receipt).replace("what the base holds: as another machine left it", "")
     assert {kind: cache.resolve(tag)[0].digest for kind, tag in records.items()} == before
     assert all((store / layer["digest"].partition(":")[2]).is_dir() for layer in layers)
+
+
+def test_a_registry_that_collects_garbage_keeps_what_a_record_promises(site: Site, tmp_path: Path) -> None:
+    image = small_image(tmp_path, layers=2)
+    repository = site.repository("team/passing")
+    repository.push(image)
+    layers = [layer.descriptor for layer in image.layers]
+    shelf = RegistryShelf(Registry(site.running.host), "team", "{prefix}/{name}")
+    assert shelf.write("environment-1", b"{}", layers, "passing")
+    repository.put_manifest("v1", image.manifest, image.media_type)
+    repository.delete_tag("v1")
+    command = ["docker-registry", "garbage-collect", "--delete-untagged", site.folder / "registry" / "config.yml"]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(InputError, match="does not exist"):
+        repository.resolve(str(image.digest))
+    assert shelf.read("environment-1") == b"{}"
+    with shelf.open_blob(layers[0]) as stream:
+        assert len(stream.read()) == layers[0].size

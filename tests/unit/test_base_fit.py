@@ -37,8 +37,8 @@ def package(name: str, version: str) -> CondaPackage:
         sha256="0" * 64,
         size=1,
         channel="c",
-        canonical_url=f"https://c.example/c/noarch/{file_name}",
-        url=f"https://c.example/c/noarch/{file_name}",
+        canonical_url=f"https://c.example/noarch/{file_name}",
+        url=f"https://c.example/noarch/{file_name}",
     )
 
 
@@ -46,7 +46,7 @@ def holding(count: int = 1, **versions: str) -> BaseEnvironment:
     """An environment of such packages, with a file of each."""
     packages = {**{f"p{number}": "1" for number in range(count)}, **versions}
     conda = tuple(package(name, version) for name, version in packages.items())
-    files = {f"opt/dbimage/env/{name}": ("file", 0o644, version) for name, version in packages.items()}
+    files = {f"opt/dbimage/env/{name}": ("link", 0o777, version) for name, version in packages.items()}
     return replace(golden.BASE, locked=LockedEnv(platform=LINUX, python="3.11.7", conda=conda), files=files)
 
 

@@ -8,25 +8,31 @@ from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel
 from mlflow_dbimage.oci.descriptor import Platform
 
 
-def conda(name: str, version: str = "1.0", build: str = "0", sha256: str = "a") -> CondaPackage:
+def conda(name: str, version: str = "1.0", build: str = "0", digit: str = "a") -> CondaPackage:
+    file_name = f"{name}-{version}-{build}.conda"
     return CondaPackage(
         name=name,
         version=version,
         build=build,
         build_number=0,
         subdir="noarch",
-        file_name=f"{name}-{version}-{build}.conda",
-        sha256=sha256,
+        file_name=file_name,
+        sha256=digit * 64,
         size=10,
         channel="conda-forge",
-        canonical_url=f"https://conda.example/{name}",
-        url=f"https://mirror.example/{name}",
+        canonical_url=f"https://conda.example/noarch/{file_name}",
+        url=f"https://mirror.example/noarch/{file_name}",
     )
 
 
-def wheel(name: str, version: str = "1.0", sha256: str = "a", *omitted: str) -> LockedWheel:
+def wheel(name: str, version: str = "1.0", digit: str = "a", *omitted: str) -> LockedWheel:
     return LockedWheel(
-        name=name, version=version, file_name=f"{name}.whl", sha256=sha256, size=100, omitted=omitted
+        name=name,
+        version=version,
+        file_name=f"{name}-{version}-py3-none-any.whl",
+        sha256=digit * 64,
+        size=100,
+        omitted=omitted,
     )
 
 
