@@ -74,14 +74,13 @@ def test_it_has_input_and_expected_output(name):
 @pytest.mark.slow
 @pytest.mark.channel
 @pytest.mark.parametrize("name", sorted(set(GOOD) - {OLD}))
-def test_plain_mlflow_predicts_what_is_expected(name, tmp_path, tools):
-    model = sample_models.make(name, tmp_path / "model")
-    pandas.testing.assert_frame_equal(predicted(name, model, tools), expected(name), rtol=1e-6)
+def test_plain_mlflow_predicts_what_is_expected(name, models, tools):
+    pandas.testing.assert_frame_equal(predicted(name, models(name), tools), expected(name), rtol=1e-6)
 
 
 @pytest.mark.slow
-def test_the_old_model_predicts_on_its_old_python(tmp_path, tools):
-    model = sample_models.make(OLD, tmp_path / "model")
+def test_the_old_model_predicts_on_its_old_python(models, tmp_path, tools):
+    model = models(OLD)
     conda = yaml.safe_load((model / "conda.yaml").read_text())
     pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
     python = tmp_path / "environment" / "bin" / "python"
