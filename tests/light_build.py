@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -175,8 +176,15 @@ def listing(*trees: Path, without: Sequence[str] = ()) -> dict[str, str]:
             if path.is_symlink():
                 found[str(path)] = str(path.readlink())
             elif path.is_file():
-                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+                status = path.stat()
+                found[str(path)] = _hash(path, status.st_ino, status.st_size, status.st_ctime_ns)
     return found
+
+
+@cache
+def _hash(path: Path, *state: int) -> str:
+    """Hash a file: once as long as its state is the same, and nothing changes a file without a new ctime."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def flip(path: Path) -> None:
