@@ -123,7 +123,7 @@ def _keep(results: Results, machine: Mapping[str, str]) -> None:
     targets = [asdict(each) for each in evaluate(results)]
     kept = {"machine": machine, "targets": targets, "results": results.to_dict()}
     aside = RESULTS.with_suffix(".new")
-    aside.write_text(json.dumps(kept, indent=1, sort_keys=True, default=str) + "\n")
+    aside.write_text(json.dumps(kept, indent=1, default=str) + "\n")
     aside.replace(RESULTS)
 
 

@@ -65,7 +65,8 @@ class Ours:
         """Measure a new version of the model whose environment is the same."""
         self._needs_first()
         costs = [self._build(self._warm(), self._seen_state(), self._shop.register()) for _ in range(self._runs)]
-        self._add("version", "new version, same environment", costs)
+        sizes = ", ".join(f"{size / 1000:.1f}" for size in sorted(self._new_blobs, reverse=True))
+        self._add("version", "new version, same environment", costs, f"new blobs of the last run, in kB: {sizes}")
         self._results.figures["model-bytes"] = self._model_bytes()
 
     def machine(self) -> None:
@@ -240,9 +241,10 @@ class Ours:
             self._shop.store.forget_since(self._empty)
         else:
             self._aside("back")
-        before = self._shop.store.count.sent
+        held, before = self._shop.store.blobs(), self._shop.store.count.sent
         done, receipt = self._shop.dbimage(*command, cache=cache, cores=cores, more=more)
         pushed = self._shop.store.count.sent - before
+        self._new_blobs = [size for digest, size in self._shop.store.blobs().items() if digest not in held]
         self._last = receipt
         return Cost(
             usage=done.usage,
@@ -255,8 +257,8 @@ class Ours:
     def _command(self, words: tuple[str, ...], cache: Path, **more: str) -> tuple[Finished, dict[str, Any]]:
         return self._shop.dbimage(*words, cache=cache, more=more)
 
-    def _add(self, key: str, title: str, costs: Iterable[Cost]) -> None:
-        self._results.add(Scenario(key=key, way=WAY, title=title, costs=tuple(costs)))
+    def _add(self, key: str, title: str, costs: Iterable[Cost], note: str = "") -> None:
+        self._results.add(Scenario(key=key, way=WAY, title=title, costs=tuple(costs), note=note))
 
     def _layer_of(self, name: str) -> int:
         layers = self._last["record"]["layers"]
