@@ -57,7 +57,7 @@ class BuildCache:
         self._most = most
 
     @classmethod
-    def open(cls, root: Path, most: int | None = None) -> BuildCache:
+    def open(cls, root: Path) -> BuildCache:
         """Open a cache, or one that ends with this process where `root` cannot be written to.
 
         A read-only cache must not stop a build; whether it was replaced shows in `root`.
@@ -70,7 +70,7 @@ class BuildCache:
             temporary = Path(tempfile.mkdtemp(prefix="dbimage-cache-"))
             atexit.register(shutil.rmtree, temporary, ignore_errors=True)
             return cls(temporary)
-        return cls(root, most)
+        return cls(root)
 
     def directory(self, part: str) -> Path:
         """Return the folder of one part, made if need be.

@@ -70,10 +70,13 @@ class SharedCache(BuildCache):
         root: The folder.
         shelf: Where records of other machines are; None where there is no such place.
         renew: Whether to look at none of them, and to put this machine's in their place.
+        most: As for `BuildCache`.
     """
 
-    def __init__(self, root: Path, shelf: RecordShelf | None = None, *, renew: bool = False) -> None:
-        super().__init__(root)
+    def __init__(
+        self, root: Path, shelf: RecordShelf | None = None, *, renew: bool = False, most: int | None = None
+    ) -> None:
+        super().__init__(root, most)
         self._shelf = shelf
         self._renew = renew
         self._asked: set[_Record] = set()

@@ -135,7 +135,7 @@ class Toolbox:
     def cache(self) -> BuildCache:
         """The caches."""
         wanted = self._settings.cache_dir
-        opened = BuildCache.open(wanted, self._settings.cache_mb * 10**6)
+        opened = BuildCache.open(wanted)
         if opened.root != wanted:
             with self._progress.step("making a cache for this build alone") as step:
                 step.note(f"`{wanted}` cannot be written")
@@ -149,7 +149,8 @@ class Toolbox:
         if location.transport == "docker" and mode != "off":
             registry = self.registry(location.host)
             shelf = RegistryShelf(registry, location.repository, self._settings.repository)
-        return SharedCache(self.cache.root, shelf, renew=mode == "renew")
+        most = self._settings.cache_mb * 10**6
+        return SharedCache(self.cache.root, shelf, renew=mode == "renew", most=most)
 
     @cached_property
     def engine(self) -> DockerEngine | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
+from mlflow_dbimage.backends import default_tools
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.environment_layers import NOT_LOADED, NOT_RUN
 from mlflow_dbimage.errors import InputError, ServiceError
@@ -19,6 +21,8 @@ from mlflow_dbimage.layer_facts import facts_key
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.progress import SilentProgress
+from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.shared_cache import SharedCache, read_records
 from mlflow_dbimage.shared_checks import NOT_LOADED_THERE
 from oci_samples import small_image
@@ -241,3 +245,14 @@ def test_what_holds_for_one_machine_is_not_left(tmp_path: Path, base: Image) -> 
     left(SharedCache(tmp_path / "b", shelf), base, {**ENVIRONMENT, "notes": said})
     found = read_records(shelf.records[f"environment-{KEY[:32]}"], "environments", KEY)
     assert found["environments", KEY]["notes"] == [NOT_LOADED_THERE]
+
+
+def test_the_caches_of_a_build_have_the_limit_of_the_settings(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / "old"
+    blob.parent.mkdir()
+    blob.write_bytes(bytes(2 * 10**6))
+    os.utime(blob, (0, 0))
+    for most, there in ((2, True), (1, False)):
+        tools = default_tools(Settings(cache_dir=tmp_path, cache_mb=most), SilentProgress())
+        tools.makers.cache.trim()
+        assert blob.exists() is there
