@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,9 +118,13 @@ def cluster(
 
 
 @pytest.fixture(scope="module")
-def receipt(cluster: Cluster, models) -> dict[str, Any]:
-    """The sample in the cluster's Python, proven there."""
-    return cluster.build(models(SAMPLE), "in-cluster", "cluster", verify="engine")
+def receipt(cluster: Cluster, models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The sample in the cluster's Python, proven there; of `mlflow` it asks for the part that it needs."""
+    model = tmp_path_factory.mktemp("sample") / "model"
+    shutil.copytree(models(SAMPLE), model)
+    text = (model / "conda.yaml").read_text()
+    (model / "conda.yaml").write_text(text.replace("- mlflow==", "- mlflow-skinny=="))
+    return cluster.build(model, "in-cluster", "cluster", verify="engine")
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +169,7 @@ def test_an_import_finds_one_version_of_each_distribution_and_nothing_of_what_wa
     cluster: Cluster, receipt: dict[str, Any]
 ) -> None:
     found = json.loads(cluster.container(receipt, PYTHON, "-c", LOOK))
-    pins = {name: version(name) for name in ("cloudpickle", "numpy", "mlflow", "mlflow-skinny", "scipy")}
+    pins = {name: version(name) for name in ("cloudpickle", "numpy", "mlflow-skinny", "scikit-learn", "scipy")}
     kept = {"ipykernel": "6.25.1", "ipython": "8.15.0", "protobuf": "4.24.1", "six": "1.16.0"}
     assert found["versions"].items() >= (pins | kept).items()
     assert {key: each for key, each in found.items() if key != "versions" and each} == {}
@@ -184,7 +189,7 @@ def test_pip_finds_nothing_wrong_that_was_not_so_in_the_base(
 
 def test_scripts_and_byte_code_are_the_containers_own(cluster: Cluster, receipt: dict[str, Any]) -> None:
     said = cluster.container(receipt, "/databricks/python3/bin/mlflow", "--version")
-    assert said.strip().endswith(version("mlflow"))
+    assert said.strip().endswith(version("mlflow-skinny"))
     loaded = "import sys, numpy; print(numpy.__cached__); assert not sys.flags.dont_write_bytecode"
     cached = cluster.container(receipt, PYTHON, "-v", "-c", loaded)
     assert "code object from '/databricks/python3/lib/python3.11/site-packages/numpy/__pycache__" in cached
