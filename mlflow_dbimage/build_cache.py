@@ -35,6 +35,8 @@ from mlflow_dbimage.oci.digest import Digest
 #: Raised when the form or meaning of what we cache changes: keys of other formats are never found again.
 FORMAT = 1
 
+# Users of one group may share a cache whose folders they all may write to.
+_LOCK_MODE, _RECORD_MODE = 0o664, 0o644
 _TRIES_TO_DELETE = 50
 
 
@@ -60,13 +62,16 @@ class BuildCache:
     def open(cls, root: Path) -> BuildCache:
         """Open a cache, or one that ends with this process where `root` cannot be written to.
 
-        A read-only cache must not stop a build; whether it was replaced shows in `root`.
+        A read-only cache, or that of another user, must not stop a build; whether it was replaced shows in `root`.
         """
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
+            usable = all(os.access(each, os.R_OK | os.W_OK | os.X_OK) for each in root.iterdir() if each.is_dir())
         except OSError:
+            usable = False
+        if not usable:
             temporary = Path(tempfile.mkdtemp(prefix="dbimage-cache-"))
             atexit.register(shutil.rmtree, temporary, ignore_errors=True)
             return cls(temporary)
@@ -95,11 +100,11 @@ class BuildCache:
         try:
             with path.open("rb") as stream:
                 intact = Digest.of_stream(stream) == digest
-            if intact:
-                os.utime(path)  # least recently used goes first when the cache is pruned
         except FileNotFoundError:
             return False
-        if not intact:
+        if intact:
+            _note_use(path)
+        else:
             path.unlink(missing_ok=True)
         return intact
 
@@ -125,14 +130,14 @@ class BuildCache:
             wrapped = json.loads(path.read_bytes())
             content = wrapped["content"]
             intact = wrapped["checksum"] == _checksum(content)
-        except FileNotFoundError:
+        except OSError:
             return None
         except (ValueError, KeyError, TypeError):
             intact, content = False, None
         if not intact or not isinstance(content, dict):
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)
+        _note_use(path)
         return content
 
     def put_record(self, kind: str, key: str, content: Mapping[str, Any]) -> None:
@@ -149,7 +154,7 @@ class BuildCache:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock of that name; another process that wants it waits. Ends with the process."""
-        with FileLock(str(self.directory("locks") / f"{name}.lock")):
+        with FileLock(str(self.directory("locks") / f"{name}.lock"), mode=_LOCK_MODE):
             yield
 
     @contextlib.contextmanager
@@ -202,10 +207,17 @@ def write_aside(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
+        Path(aside).chmod(_RECORD_MODE)
         Path(aside).replace(path)
     except OSError as error:
         Path(aside).unlink(missing_ok=True)
         raise ServiceError("disk-failed", f"cannot write `{path}`: {error.strerror}") from error
+
+
+def _note_use(path: Path) -> None:
+    """Set the time of a file: what was not used for longest goes first when the cache is pruned."""
+    with contextlib.suppress(PermissionError):  # it is another user's
+        os.utime(path)
 
 
 def _checksum(content: object) -> str:

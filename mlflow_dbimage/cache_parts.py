@@ -93,7 +93,8 @@ def held(folder: Path, *, alone: bool) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         if not alone:
-            os.utime(descriptor)
+            with suppress(PermissionError):  # it is another user's
+                os.utime(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage import cache_parts
 from mlflow_dbimage.build_cache import BuildCache, cache_key, scratch_directory, write_aside
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.oci.digest import Digest
@@ -158,3 +163,74 @@ def test_a_scratch_directory_goes_though_a_thread_still_writes_into_it(tmp_path:
     thread.join()
     assert over.is_set()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that other users may look into: pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="dbimage-shared-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def as_user(user: int, umask: int, work: Callable[[], None]) -> None:
+    """Do something as another user, of the group 65534, in a process of its own."""
+    process = os.fork()
+    if process == 0:
+        try:
+            os.umask(umask)
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(user)
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+
+
+@pytest.mark.root
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_users_of_a_group_share_a_cache(shared: Path) -> None:
+    os.chown(shared, 0, 65534)
+    shared.chmod(0o2775)
+    digest = Digest.of(b"layer")
+
+    def first() -> None:
+        cache = BuildCache.open(shared)
+        with cache.lock("one"), cache.work_directory():
+            cache.put_record("locks", "k", {"a": 1})
+            cache.blob_path(digest).write_bytes(b"layer")
+
+    def second() -> None:
+        cache = BuildCache.open(shared)
+        assert cache.root == shared
+        with cache.lock("one"), cache.work_directory():
+            assert cache.record("locks", "k") == {"a": 1}
+            assert cache.has_intact_blob(digest)
+            cache.put_record("locks", "k", {"a": 2})
+        cache_parts.prune(shared, keep_days=0)
+        assert not cache.has_intact_blob(digest)
+
+    as_user(65533, 0o002, first)
+    as_user(65532, 0o002, second)
+
+
+@pytest.mark.root
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_cache_that_another_user_keeps_to_himself_is_replaced(shared: Path) -> None:
+    shared.chmod(0o777)
+
+    def first() -> None:
+        BuildCache.open(shared).put_record("locks", "k", {"a": 1})
+
+    def second() -> None:
+        cache = BuildCache.open(shared)
+        assert cache.root != shared
+        assert cache.record("locks", "k") is None
+        cache.put_record("locks", "k", {"a": 2})
+        shutil.rmtree(cache.root)  # the process ends without doing it
+
+    as_user(65533, 0o022, first)
+    as_user(65532, 0o022, second)
