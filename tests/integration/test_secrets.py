@@ -255,7 +255,7 @@ def test_no_failure_says_one(built, variable: str) -> None:
         done = bench.run(
             "build",
             *("models:/secret/1", "--name", "other", "--json"),
-            **{variable: value, "DBIMAGE_CACHE_DIR": str(cold)},
+            **{variable: value, "DBIMAGE_CACHE_DIR": str(cold), "DBIMAGE_SHARED_CACHE": "off"},
         )
         held = {path.name for path in cold.rglob("*") if path.is_file() and wrong.encode() in plain(path)}
     finally:
