@@ -99,7 +99,11 @@ def test_the_image_keeps_every_rule_of_its_format(image: Image) -> None:
     assert problems(image, from_layer=int(image.labels["dev.dbimage.base.layers"])) == ()
 
 
+# To who reads layers, samples are the same that differ in what solving decides: one of them does.
 @pytest.mark.peers
+@pytest.mark.parametrize(
+    "sample", ["sklearn-churn", "lightgbm-price", "big-artifact", "conda-native", "mlflow-1-13"], indirect=True
+)
 def test_what_independent_programs_unpack_does_what_its_environment_did_before(
     image: Image, sample: str, images: Path, shared_cache_dir: Path, tmp_path: Path
 ) -> None:
