@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parts() -> tuple[str, ...]:
     return (
         *("floor", "fetched", "first", "version", "machine", "sibling", "neighbour", "rebase", "proven", "engine"),
-        *("overlay", "layers", "conda-pack", "mlflow", "hand", "environments", "models", "registry", "service"),
+        *("overlay", "layers", "conda-pack", "mlflow", "hand", "service", "environments", "models", "registry"),
     )
 
 
@@ -112,10 +112,10 @@ def _works(workshop: Workshop, results: Results, runs: int, *, quick: bool) -> M
         "conda-pack": lambda: limits.archive(workshop, results, ours.environment_cache()),
         "mlflow": peers.mlflow,
         "hand": peers.by_hand,
+        "service": of_service,
         "environments": lambda: growth.environments(workshop, results, environments),
         "models": lambda: growth.models(workshop, results, models),
         "registry": lambda: growth.registry(workshop, results, 2 if quick else 20),
-        "service": of_service,
     }
 
 

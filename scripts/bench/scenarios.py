@@ -199,7 +199,7 @@ class Ours:
         done, report = self._shop.dbimage(
             "verify", MODEL, cache=self._cache, more={"DBIMAGE_VERIFY": "auto", **engine}
         )
-        if not report.get("proven", False):
+        if not report["verification"]["proven"]:
             raise WrongResult(f"the first image does not predict: {done.output[-2000:]}")
 
     def _needs_first(self) -> None:
