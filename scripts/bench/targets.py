@@ -53,7 +53,7 @@ def evaluate(results: Results) -> tuple[Target, ...]:
             results.figure("engine", _pushed),
             _plus(results.figures.get("engine-model-layer"), SMALL),
         ),
-        _difference(9, "importing our door", results, "import-door", "import-mlflow", most=0.1),
+        _seconds(9, "importing our door, beyond MLflow's own module", results.figures.get("door"), most=0.1),
         _seconds(9, "`dbimage --help`", results.seconds("help"), most=0.3),
         _share(
             10,
