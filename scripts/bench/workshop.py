@@ -42,7 +42,7 @@ _LINUX = Platform("linux", "amd64")
 # Of a build cache: what only holds what was downloaded.
 _DOWNLOADS = ("conda", "uv", "wheels")
 # Of a build cache: what it knows of bases.
-_OF_BASES = ("bases", "inventories", "layer-facts")
+_OF_BASES = ("bases", "inventories")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
