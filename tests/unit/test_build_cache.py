@@ -226,6 +226,7 @@ def test_a_cache_that_another_user_keeps_to_himself_is_replaced(shared: Path) ->
         BuildCache.open(shared).put_record("locks", "k", {"a": 1})
 
     def second() -> None:
+        tempfile.tempdir = str(shared)  # the tests' own may be closed to others
         cache = BuildCache.open(shared)
         assert cache.root != shared
         assert cache.record("locks", "k") is None
