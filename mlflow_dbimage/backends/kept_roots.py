@@ -30,8 +30,8 @@ _FORMAT = 1
 _MOST_KEPT = 4
 #: Bytes that stay free on the cache's disk; where they are not, nothing is kept.
 _LEAST_FREE = 8 << 30
-# Where checks mount something of their own, or the model.
-_PLACES = ("proc", "dev", "tmp", MODEL_PATH[1:])
+# Where checks mount something of their own.
+_PLACES = ("proc", "dev", "tmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,8 @@ class KeptRoots:
             if path is None:
                 path = stack.enter_context(self._scratch())
                 _unpack(shared[first:], path)
+                if model is not None:
+                    _make_folder(path, MODEL_PATH[1:])
             yield Root(path=path, model=model)
 
     @contextmanager
@@ -105,6 +107,7 @@ class KeptRoots:
         with self._scratch() as aside:
             (aside / "root").mkdir()
             _unpack(layers, aside / "root")
+            _make_folder(aside / "root", MODEL_PATH[1:])
             write_aside(aside / STATE_FILE, _state(aside / "root").encode())
             aside.rename(place)
         return True

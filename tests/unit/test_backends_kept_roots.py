@@ -17,7 +17,7 @@ from mlflow_dbimage.cache_parts import measure, prune
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, append
 from mlflow_dbimage.oci.rootfs import image_of_layer
-from mlflow_dbimage.oci.tar import file_entry
+from mlflow_dbimage.oci.tar import file_entry, symlink_entry
 from score_images import LINUX, layer_of, record
 
 
@@ -150,6 +150,9 @@ def test_an_image_without_a_record_is_unpacked_whole_and_not_kept(tmp_path: Path
     with KeptRoots(cache).opened(stranger) as root:
         assert root.model is None
         assert (root.path / "opt/dbimage/model/MLmodel").read_bytes() == b"1"
+    elsewhere = layer_of(tmp_path / "blobs", symlink_entry("opt", "usr/opt"))
+    with KeptRoots(cache).opened(replace(stranger, layers=(elsewhere,))) as root:
+        assert os.readlink(root.path / "opt") == "usr/opt"
     assert not (cache.root / "roots").exists()
 
 

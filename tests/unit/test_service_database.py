@@ -39,20 +39,20 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path):
     assert file.read_bytes() == b"precious words " * 100
 
 
-def made_by_many(url: str) -> None:
+def exit_codes_of_many(url: str) -> list[int]:
     """Have several processes make the tables of a new database at once."""
     code = "import sys; from mlflow_dbimage.service.database import open_database; open_database(sys.argv[1])"
     processes = [subprocess.Popen([sys.executable, "-c", code, url], cwd=CLONE) for _ in range(6)]
-    assert [process.wait(60) for process in processes] == [0] * 6
+    return [process.wait(60) for process in processes]
 
 
 def test_many_may_make_the_tables_at_once(tmp_path):
-    made_by_many(sqlite_url(tmp_path / "new" / "builds.db"))
+    assert exit_codes_of_many(sqlite_url(tmp_path / "new" / "builds.db")) == [0] * 6
 
 
 @pytest.mark.postgresql
 def test_many_may_make_the_tables_at_once_in_postgresql(postgresql):
-    made_by_many(postgresql.new_database())
+    assert exit_codes_of_many(postgresql.new_database()) == [0] * 6
 
 
 def test_what_is_untold_is_found_without_reading_the_whole_table(tmp_path):
