@@ -26,7 +26,7 @@ from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.shared_cache import SharedCache, read_records
 from mlflow_dbimage.shared_checks import NOT_LOADED_THERE
 from oci_samples import small_image
-from scripts.fuzz.targets import RECORDS
+from scripts.fuzz.record_seeds import RECORDS
 
 KEY, OTHER = "0" * 64, "1" * 64
 CONTENTS = {kind: json.loads(json.dumps(content)) for found in RECORDS.values() for kind, content in found}

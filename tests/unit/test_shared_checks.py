@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlflow_dbimage.shared_checks import check
-from scripts.fuzz.targets import RECORDS
+from scripts.fuzz.record_seeds import RECORDS
 
 CASES = [found for bundle in RECORDS.values() for found in bundle]
 SEEDS = {kind: json.loads(json.dumps(content)) for kind, content in CASES}
