@@ -5,6 +5,7 @@ Nothing of it runs while it is made: it is written here, and its wheels are unpa
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,9 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from mlflow_dbimage.backends.uv_errors import error_of
-from mlflow_dbimage.backends.uv_program import UvProgram, index_lines
+from mlflow_dbimage.backends.uv_program import UvProgram, index_lines, platform_name
 from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest
-from mlflow_dbimage.target_markers import MACHINES
 
 _SCRIPT_SIZE = 1 << 16
 
@@ -60,11 +60,10 @@ class BuildEnvironment:
         return self.folder / "lib" / f"python{self.python_minor}" / "site-packages"
 
     def _install(self, requires: Sequence[str], request: PipRequest, uv: UvProgram) -> None:
-        platform = f"{MACHINES[request.platform.architecture]}-manylinux_2_17"
         arguments = ["pip", "install", "-r", "-", "--target", str(self.site), "--only-binary", ":all:"]
         # Our own Python, since uv asks the one that it is given: the environment's runs in the sandbox alone.
         arguments += ["--python", sys.executable, "--python-version", request.python]
-        arguments += ["--python-platform", _newest(platform)]
+        arguments += ["--python-platform", platform_name(request.platform.architecture, _glibc_minor())]
         as_of = (
             []
             if request.exclude_newer is None
@@ -91,14 +90,11 @@ class BuildEnvironment:
                 self.python.with_name(script.name).write_bytes(own)
 
 
-def _newest(platform: str) -> str:
-    """Say that any wheel will do that runs on this machine."""
-    import platform as host
-
-    library, version = host.libc_ver()
+def _glibc_minor() -> int:
+    """Return the second number of this machine's glibc; of another C library that of the oldest."""
+    library, version = platform.libc_ver()
     minor = version.partition(".")[2]
-    known = library == "glibc" and minor.isdigit() and 17 <= int(minor) <= 40
-    return platform.replace("_17", f"_{minor}") if known else platform
+    return int(minor) if library == "glibc" and minor.isdigit() else 0
 
 
 def _checked(line: str) -> str:

@@ -22,6 +22,7 @@ from mlflow_dbimage.backends.uv_program import (
     UvResult,
     index_lines,
     own_configuration,
+    platform_name,
     wanted_to_build,
 )
 from mlflow_dbimage.backends.wheels import WheelStore
@@ -30,10 +31,6 @@ from mlflow_dbimage.errors import MatchError
 from mlflow_dbimage.locking.environment_solver import PipRequest, PipSolution
 from mlflow_dbimage.locking.locked_packages import LockedWheel, WheelSource
 from mlflow_dbimage.locking.package_owners import ResolvedDistribution
-from mlflow_dbimage.target_markers import MACHINES
-
-# The glibc versions that uv knows as platforms, newest first; every base that we can meet has the oldest.
-_UV_GLIBC = (*range(40, 30, -1), 28, 17)
 
 _UNDATED = re.compile(r"`([^`/]+)` is missing an upload date")
 _DEFAULT_INDEX = re.compile(r"(?:--index-url|-i)\b")
@@ -131,7 +128,12 @@ class UvResolver:
 
 def _arguments(request: PipRequest, dateless: set[str]) -> list[str]:
     arguments = ["pip", "compile", "-", "--format", "pylock.toml", "--no-header", "--no-annotate"]
-    arguments += ["--python-version", request.python, "--python-platform", _platform(request)]
+    arguments += [
+        "--python-version",
+        request.python,
+        "--python-platform",
+        platform_name(request.platform.architecture, int(request.glibc.split(".")[1])),
+    ]
     if request.interpreter is None:
         arguments += ["--only-binary", ":all:"]
     if request.alone:
@@ -153,12 +155,6 @@ def _lines(request: PipRequest) -> list[Requirement]:
     replaced = request.access.index_url is not None
     theirs = [line for line in request.lines if not (replaced and _DEFAULT_INDEX.match(line.text))]
     return [*ours, *theirs]
-
-
-def _platform(request: PipRequest) -> str:
-    glibc = int(request.glibc.split(".")[1])
-    known = next((minor for minor in _UV_GLIBC if minor <= glibc), _UV_GLIBC[-1])
-    return f"{MACHINES[request.platform.architecture]}-manylinux_2_{known}"
 
 
 def _is_other(distribution: ResolvedDistribution, preferred: Mapping[str, str]) -> bool:

@@ -16,6 +16,10 @@ import uv
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.locking.environment_solver import IndexAccess
+from mlflow_dbimage.target_markers import MACHINES
+
+# The glibc versions that uv knows as platforms, newest first; every base that we can meet has the oldest.
+_GLIBC = (*range(40, 30, -1), 28, 17)
 
 # What a build of somebody else's code may see of our environment.
 _HARMLESS = (
@@ -214,3 +218,9 @@ def _configuration(environment: Mapping[str, str]) -> dict[str, str]:
         if path.is_file():
             return {"UV_CONFIG_FILE": str(path)}
     return {"UV_NO_CONFIG": "1"}
+
+
+def platform_name(architecture: str, glibc_minor: int) -> str:
+    """Return what uv calls a Linux with glibc 2.`glibc_minor`: the newest that it knows of those that fit."""
+    known = next((minor for minor in _GLIBC if minor <= glibc_minor), _GLIBC[-1])
+    return f"{MACHINES[architecture]}-manylinux_2_{known}"

@@ -15,7 +15,13 @@ from fakes.package_index import PackageIndex, serve
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.pylock_reading import read_resolution
 from mlflow_dbimage.backends.source_tree import build_system
-from mlflow_dbimage.backends.uv_program import UvProgram, index_lines, own_configuration, wanted_to_build
+from mlflow_dbimage.backends.uv_program import (
+    UvProgram,
+    index_lines,
+    own_configuration,
+    platform_name,
+    wanted_to_build,
+)
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.locking.environment_solver import IndexAccess, PipRequest
@@ -437,3 +443,8 @@ def test_one_of_several_indexes_that_refuses_is_named(resolver, index, tmp_path,
     assert caught.value.code == "index-failed"
     assert closed.url in caught.value.message
     assert "401" in caught.value.message
+
+
+@pytest.mark.parametrize(("minor", "known"), [(0, 17), (17, 17), (27, 17), (30, 28), (31, 31), (40, 40), (99, 40)])
+def test_a_platform_is_the_newest_that_uv_knows_and_the_library_runs(minor: int, known: int) -> None:
+    assert platform_name("amd64", minor) == f"x86_64-manylinux_2_{known}"
