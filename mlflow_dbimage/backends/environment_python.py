@@ -10,9 +10,13 @@ import hashlib
 import json
 import os
 import platform
+import re
+import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -21,7 +25,7 @@ from typing import Any
 from mlflow_dbimage.backends.kept_bytecode import KeptBytecode
 from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.sandbox_output import printable, read_result
-from mlflow_dbimage.errors import ServiceError, disk_errors
+from mlflow_dbimage.errors import InputError, ServiceError, disk_errors
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.documents import read_json
 
@@ -29,6 +33,8 @@ from mlflow_dbimage.oci.documents import read_json
 _MTIME = 315532801
 #: Characters of what stopped a model that are passed on.
 _LONGEST = 500
+#: What the compiler names a file by as soon as it is whole.
+_KEY = re.compile("[0-9a-f]{64}")
 _PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -100,9 +106,15 @@ class EnvironmentPython:
                     [str(prefix / source), f"{image_prefix}/{source}", str(path)] for source, path in made.items()
                 ],
             }
-            # Without `site`: what is kept must not depend on what other packages have Python do when it starts.
-            self._run(prefix, "compile_bytecode.py", (), Path(folder), flags=("-S",), text=json.dumps(request))
+            self._run_compiler(prefix, Path(folder), request)
             return {source: kept.keep(keys[source], path) for source, path in made.items() if path.is_file()}
+
+    def _run_compiler(
+        self, prefix: Path, folder: Path, request: Mapping[str, Any], handed: Sequence[socket.socket] = ()
+    ) -> None:
+        text = json.dumps(request)
+        # Without `site`: what is kept must not depend on what other packages have Python do when it starts.
+        self._run(prefix, "compile_bytecode.py", (), folder, flags=("-S",), text=text, handed=handed)
 
     def _folder(self, prefix: Path) -> Path:
         """Return where the byte code of this Python is: what compiles it is one package of conda."""
@@ -118,15 +130,61 @@ class EnvironmentPython:
     ) -> Rehearsal:
         """Check the model as its image will check itself, in a process of its own.
 
+        What it imports gets byte code meanwhile, made and kept by another process.
+
         Raises:
             InputError: `model-stopped`, it used more than it may.
             ServiceError: `program-failed`, the process did not come to its end.
         """
         output = scratch / "modules.json"
-        kept = self._folder(prefix)
-        arguments = (str(library), str(model), example or "", str(output), str(kept), image_prefix)
-        self._run(prefix, "loaded_modules.py", arguments, scratch, readable=(library, model, kept))
+        kept = KeptBytecode(self._folder(prefix))
+        arguments = (str(library), str(model), example or "", str(output), str(kept.directory), image_prefix)
+        with self._compiling(prefix, image_prefix, kept) as (asking, made):
+            self._run(
+                prefix,
+                "loaded_modules.py",
+                (*arguments, str(asking.fileno()), str(made)),
+                scratch,
+                readable=(library, model, kept.directory, made),
+                handed=[asking],
+            )
         return _rehearsal(read_result(output))
+
+    @contextmanager
+    def _compiling(
+        self, prefix: Path, image_prefix: str, kept: KeptBytecode
+    ) -> Iterator[tuple[socket.socket, Path]]:
+        """Compile, and keep at the end, what is asked for by a socket; give that, and the folder where it appears.
+
+        It comes from a process that imports nothing but Python's own library: images of other models can trust it.
+        """
+        asking, answering = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with disk_errors(), tempfile.TemporaryDirectory(dir=kept.directory, prefix=".new-") as folder, asking:
+            made = Path(folder)
+            request = {
+                "mtime": _MTIME,
+                "jobs": os.cpu_count() or 1,
+                "socket": answering.fileno(),
+                "prefix": str(prefix),
+                "image_prefix": image_prefix,
+                "output": folder,
+            }
+
+            def compile_on_demand() -> None:
+                # Without it the model's process compiles for itself, and `compile` tells what is wrong.
+                with suppress(ServiceError, InputError):
+                    self._run_compiler(prefix, made, request, handed=[answering])
+
+            compiler = threading.Thread(target=compile_on_demand, name="compiling on demand")
+            compiler.start()
+            try:
+                yield asking, made
+            finally:
+                asking.close()
+                compiler.join()
+            for path in made.iterdir():
+                if _KEY.fullmatch(path.name):
+                    kept.keep(path.name, path)
 
     def _cache_tag(self, prefix: Path) -> str:
         names = sorted(path.name for path in (prefix / "lib").glob("python3.*"))
@@ -144,6 +202,7 @@ class EnvironmentPython:
         flags: Sequence[str] = (),
         readable: Sequence[Path] = (),
         text: str = "",
+        handed: Sequence[socket.socket] = (),
     ) -> None:
         resource = files("mlflow_dbimage.backends.environment_scripts") / script
         with as_file(resource) as path:
@@ -156,6 +215,7 @@ class EnvironmentPython:
                 environment=_environment(prefix, scratch),
                 readable=(prefix, path, *readable),
                 text=text,
+                handed=handed,
             )
         if ended.code != 0:
             tail = "\n".join(ended.errors.strip().splitlines()[-5:])

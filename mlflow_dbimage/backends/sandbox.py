@@ -21,12 +21,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_dbimage.backends import sandbox_launcher, sandbox_usage
 from mlflow_dbimage.backends.sandbox_output import Lines, tail
 from mlflow_dbimage.backends.sandbox_view import View
 from mlflow_dbimage.errors import InputError, ServiceError
+
+if TYPE_CHECKING:
+    import socket
 
 Confinement = Literal["bubblewrap", "namespaces", "limits"]
 #: What a program had too much of.
@@ -132,6 +135,7 @@ class Sandbox:
         network: bool = False,
         most_output: int = 0,
         report: Callable[[str], None] | None = None,
+        handed: Sequence[socket.socket] = (),
     ) -> Ended:
         """Run a program to its end, in its scratch folder.
 
@@ -146,6 +150,7 @@ class Sandbox:
             network: Whether it may use the network.
             most_output: Bytes of its standard output to return apart from what it wrote to standard error.
             report: Told each line that it writes to standard error, as it comes.
+            handed: Sockets that it gets, under the numbers that they have here, where they are closed.
 
         Raises:
             ModelStopped: `model-stopped`, it used more than it may.
@@ -168,9 +173,13 @@ class Sandbox:
                     cwd=scratch,
                     env=dict(environment),
                     start_new_session=True,
+                    pass_fds=[each.fileno() for each in handed],
                 )
             except OSError as error:
                 raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
+            finally:
+                for each in handed:
+                    each.close()
             lines = Lines(stderr, report)
             with _ended_at_last(process):
                 self._watch(process, (scratch, *writable), lines)

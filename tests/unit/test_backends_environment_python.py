@@ -16,6 +16,7 @@ import pytest
 from checked_models import checked_model, environment_with
 from mlflow_dbimage.backends import environment_scripts
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.backends.environment_scripts import compile_bytecode
 from mlflow_dbimage.check_report import CheckReport
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.verification import judge
@@ -27,6 +28,7 @@ from toy_wheels import make_wheel
 PYTHONS = at_hand()
 SCRIPTS = Path(environment_scripts.__file__).parent
 MINOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
+DEEP = "package/deep/__init__.py"
 SOURCE = '''\
 """A docstring that other modules have too."""
 NAMES = {"alpha", "beta", "gamma"}
@@ -163,14 +165,95 @@ def test_a_rehearsal_says_what_stopped_it(prefix: Path, tmp_path: Path) -> None:
     assert found.error == "SystemExit: no data"
 
 
-def test_a_rehearsal_reads_what_is_kept_and_keeps_nothing(venv: Path, tmp_path: Path) -> None:
+def test_what_a_rehearsal_imports_is_compiled_meanwhile(venv: Path, tmp_path: Path) -> None:
+    alone = compiled(venv, tmp_path / "alone")
+    found = rehearsed(venv, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(venv)))
+    assert found.error == "ValueError: a text with blanks"
+    assert f"lib/{MINOR}/module.py" in found.modules
+    (venv / "bin" / "python").unlink()  # nothing can run any more
+    assert compiled(venv, tmp_path / "kept") == alone
+
+
+def test_what_modules_import_is_compiled_before_it_is_asked_for(venv: Path, tmp_path: Path) -> None:
+    # The model ends its process before Python comes to these.
+    (venv / "lib" / MINOR / "module.py").write_text(f"import raises, later\n{SOURCE}")
+    (venv / "lib" / MINOR / "raises.py").write_text("import time\ntime.sleep(0.5)\nraise ValueError('first')\n")
+    (venv / "lib" / MINOR / "later.py").write_text(SOURCE)
+    found = rehearsed(venv, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(venv)))
+    assert found.error == "ValueError: first"
+    assert f"lib/{MINOR}/later.py" not in found.modules
+    (venv / "bin" / "python").unlink()
+    assert compiled(venv, tmp_path / "kept", f"lib/{MINOR}/later.py")
+
+
+MISUSE = {
+    "writes byte code itself": """\
+for name in ("x", "0" * 64):
+    try:
+        open(sys.argv[8] + "/" + name, "wb")
+    except OSError:
+        continue
+    raise SystemExit("it can write byte code")
+""",
+    "asks for what is outside": """\
+for packet in (b"../model.txt", b"/etc/passwd", b"a\\0b", b"x" * 5000, b"\\xff", b"lib"):
+    os.write(asked, packet)
+    os.read(asked, 1)
+""",
+    "ends the service": "os.write(asked, b'')\n",
+    "closes the socket": "os.close(asked)\n",
+    "imports in children": """\
+children = [os.fork() for _ in range(3)]
+if 0 in children:
+    sys.path.insert(0, {prefix!r} + "/lib/{minor}")
+    import module
+    os._exit(0)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+""",
+}
+
+
+@pytest.mark.parametrize("misuse", MISUSE)
+def test_a_model_cannot_spoil_what_is_kept(misuse: str, venv: Path, tmp_path: Path) -> None:
+    alone = compiled(venv, tmp_path / "alone")
+    body = MISUSE[misuse].replace("{prefix!r}", repr(str(venv))).replace("{minor}", MINOR)
+    body = f"import os, sys\nasked = int(sys.argv[7])\n{body}{IMPORT.format(prefix=str(venv))}"
+    found = rehearsed(venv, tmp_path / "kept", tmp_path, body)
+    assert found.error == "ValueError: a text with blanks"
+    assert compiled(venv, tmp_path / "kept") == alone
+    kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert all(path.name.split(".")[1] == hashlib.sha256(path.read_bytes()).hexdigest() for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import top", ["top.py"]),
+        ("import missing, package.inner as other  # only", ["package/__init__.py", "package/inner.py"]),
+        ("from package import inner, Name", ["package/__init__.py", "package/inner.py"]),
+        ("from package import (\n    inner,\n    deep,\n)", ["package/__init__.py", "package/inner.py", DEEP]),
+        ("from . import inner", ["package/inner.py"]),
+        ("from .deep.leaf import name", [DEEP, "package/deep/leaf.py"]),
+        ("from .. import top", ["top.py"]),
+        ("from ..missing import top", []),
+        ("def function():\n    import top", []),
+        ("import\nfrom . import\nfrom import x\nimport ..\n", []),
+    ],
+)
+def test_what_a_source_imports_is_guessed(text: str, expected: list[str], tmp_path: Path) -> None:
+    for name in ("top.py", "package/__init__.py", "package/inner.py", DEEP, "package/deep/leaf.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = tmp_path / "package" / "module.py"
+    found = compile_bytecode.imported_by(str(source), text.encode(), (str(tmp_path),))
+    assert [Path(each).relative_to(tmp_path).as_posix() for each in found] == expected
+
+
+def test_a_rehearsal_reads_what_is_kept(venv: Path, tmp_path: Path) -> None:
     body = IMPORT.format(prefix=str(venv))
     cold = rehearsed(venv, tmp_path / "kept", tmp_path, body)
-    assert cold.error == "ValueError: a text with blanks"
     assert f"lib/{MINOR}/module.py" in cold.modules
-    assert not (tmp_path / "kept").exists()
-    compiled(venv, tmp_path / "kept")
-    (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    path = _kept_of_module(tmp_path / "kept")
     _swap(path, b"a text with blanks", b"a text FROM kept  ")
     warm = rehearsed(venv, tmp_path / "kept", tmp_path, body)
     assert warm.error == "ValueError: a text FROM kept  "
@@ -208,10 +291,15 @@ def test_a_rehearsal_finds_what_is_imported_behind_a_link(venv: Path, tmp_path: 
 
 def test_damaged_byte_code_is_not_read(venv: Path, tmp_path: Path) -> None:
     compiled(venv, tmp_path / "kept")
-    (path,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    path = _kept_of_module(tmp_path / "kept")
     path.write_bytes(path.read_bytes().replace(b"a text with blanks", b"a text FROM kept  "))
     found = rehearsed(venv, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(venv)))
     assert found.error == "ValueError: a text with blanks"
+
+
+def _kept_of_module(kept: Path) -> Path:
+    (path,) = [path for path in kept.rglob("*") if path.is_file() and SOURCE[3:20].encode() in path.read_bytes()]
+    return path
 
 
 def _swap(path: Path, old: bytes, new: bytes) -> None:
