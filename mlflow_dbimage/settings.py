@@ -182,7 +182,7 @@ class Settings:
         metadata=_expert(
             kinds.choice("auto", "renew", "off"),
             "records in the registry that images go to, by which other machines need not make what one has made:"
-            " used, replaced, or neither read nor written",
+            " used, replaced with what is solved anew, or neither read nor written",
         ),
     )
     sandbox: str = field(

@@ -69,7 +69,8 @@ class SharedCache(BuildCache):
     Args:
         root: The folder.
         shelf: Where records of other machines are; None where there is no such place.
-        renew: Whether to look at none of them, and to put this machine's in their place.
+        renew: Whether to look at none of them, nor at this machine's locks from before, and to put what is made
+            in their place.
         most: As for `BuildCache`.
     """
 
@@ -88,6 +89,8 @@ class SharedCache(BuildCache):
 
     def record(self, kind: str, key: str) -> dict[str, Any] | None:
         """Return what was recorded here, or else by another machine; None where neither is."""
+        if self._renew and kind == _LOCK and (kind, key) not in self._used:
+            return None
         found = super().record(kind, key)
         if found is None:
             found = self._of_others(kind, key)

@@ -140,6 +140,14 @@ def test_to_renew_is_to_read_nothing_and_to_write_all(tmp_path: Path, filled: Sh
     assert [each.split()[0] for each in filled.asked] == ["write"] * 3
 
 
+def test_to_renew_is_to_solve_anew_where_a_lock_is_known_too(tmp_path: Path, base: Image) -> None:
+    assert left(SharedCache(tmp_path), base) == ()
+    cache = SharedCache(tmp_path, renew=True)
+    assert used(cache) == ["inventories", "environments"]
+    cache.put_record("locks", KEY, CONTENTS["locks"])
+    assert used(cache) == ["inventories", "locks", "environments"]
+
+
 def test_without_a_shelf_it_is_a_cache(tmp_path: Path, base: Image) -> None:
     cache = SharedCache(tmp_path)
     assert cache.record("locks", KEY) is None
