@@ -19,8 +19,9 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer, canonical_json
 from mlflow_dbimage.oci.image_files import read_files
-from mlflow_dbimage.oci.layer_members import OpenContent, read_layer
+from mlflow_dbimage.oci.layer_members import read_layer
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
+from mlflow_dbimage.oci.tar_members import OpenContent
 from mlflow_dbimage.packed_env import PackedEnv, is_prefix
 
 INVENTORY_PATH = "opt/dbimage/base/environment.json"

@@ -17,7 +17,8 @@ from mlflow_dbimage.build_receipt import RECORD_LABEL, LayerRecord
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer
-from mlflow_dbimage.oci.layer_members import OpenContent, read_layer
+from mlflow_dbimage.oci.layer_members import read_layer
+from mlflow_dbimage.oci.tar_members import OpenContent
 
 _CHUNK = 1 << 20
 _ABSENT = object()

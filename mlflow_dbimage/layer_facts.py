@@ -100,12 +100,12 @@ def _from_record(record: Mapping[str, Any]) -> LayerFacts:
 
 
 def _read(layer: Layer, *, ours: bool) -> LayerFacts:
-    problems = tuple(validate.layer_problems(layer)) if ours else ()
-    if problems:
-        return LayerFacts(problems=problems)
     look = _Look(ours=ours)
-    visit(layer, look)
-    return look.facts()
+    if not ours:
+        visit(layer, look)
+        return look.facts()
+    problems = validate.layer_problems(layer, look)
+    return LayerFacts(problems=problems) if problems else look.facts()
 
 
 class _Look:

@@ -13,13 +13,12 @@ import stat
 import tarfile
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.disk_room import must_fit
 from mlflow_dbimage.oci.image import Layer
-from mlflow_dbimage.oci.verified import DigestingStream
+from mlflow_dbimage.oci.tar_members import OpenContent, TarMembers
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -43,18 +42,18 @@ def unpack_layer(layer: Layer, root: Path, *, leave_out_devices: bool = False) -
     """
     unpacking = _Unpacking(root, leave_out_devices)
     with layer.open() as blob, damage_of(f"the layer {layer.descriptor.digest}"):
-        stream = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
+        members = TarMembers(open_decompressed(blob, layer.descriptor.media_type))
         try:
-            with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|") as archive:
-                for member in archive:
-                    unpacking.add(archive, member)
-            stream.drain()
+            for member, content in members:
+                unpacking.add(member, content)
         except (NotADirectoryError, FileExistsError) as error:
             raise VerificationError(
                 "image-invalid", f"a layer has `{error.filename}` as file and folder"
             ) from error
-    if stream.digest != layer.diff_id:
-        raise VerificationError("digest-mismatch", f"a layer has the diff ID {stream.digest}, not {layer.diff_id}")
+    if members.digest != layer.diff_id:
+        raise VerificationError(
+            "digest-mismatch", f"a layer has the diff ID {members.digest}, not {layer.diff_id}"
+        )
 
 
 def place_in(root: Path, path: str) -> Path | None:
@@ -83,7 +82,7 @@ class _Unpacking:
         # Folders that are there and that no link leads to: looking at each for each file costs more than the file.
         self._folders: set[str] = set()
 
-    def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def add(self, member: tarfile.TarInfo, content: OpenContent) -> None:
         path = self._path(member.name)
         if path == self._root:
             return
@@ -93,10 +92,10 @@ class _Unpacking:
         elif name.startswith(_WHITEOUT):
             self._remove(os.path.join(folder, _whited_out(name)))
         else:
-            self._make(archive, member, path)
+            self._make(member, content, path)
             self._made.add(path)
 
-    def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
+    def _make(self, member: tarfile.TarInfo, content: OpenContent, path: str) -> None:
         folder = os.path.dirname(path)
         if folder not in self._folders:
             os.makedirs(folder, exist_ok=True)
@@ -115,7 +114,7 @@ class _Unpacking:
             _link(path, self._path(member.linkname))
         elif member.isfile():
             must_fit(member.size, self._root, f"`{member.name}` in a layer")
-            _write(archive, member, path, mode)
+            _write(member, content, path, mode)
         elif not self._leave_out_devices:
             raise VerificationError("image-invalid", f"`{member.name}` in a layer is a device or a pipe")
 
@@ -165,10 +164,8 @@ def _link(path: str, source: str) -> None:
     os.link(source, path, follow_symlinks=False)
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, mode: int) -> None:
-    source = archive.extractfile(member)
-    assert source is not None, "it is a file"
-    with source, open(path, "xb") as out:
+def _write(member: tarfile.TarInfo, content: OpenContent, path: str, mode: int) -> None:
+    with content() as source, open(path, "xb") as out:
         shutil.copyfileobj(source, out, _CHUNK)
         os.fchmod(out.fileno(), mode | 0o600)
     os.utime(path, (member.mtime, member.mtime))

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from functools import partial
-from typing import IO, Protocol
+from typing import Protocol
 
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.compression import damage_of, open_decompressed
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
-from mlflow_dbimage.oci.verified import DigestingStream
+from mlflow_dbimage.oci.tar_members import OpenContent, TarMembers
 
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT = ".wh."
-
-OpenContent = Callable[[], IO[bytes]]
 
 
 class Visitor(Protocol):
@@ -54,13 +51,10 @@ def read_layer(layer: Layer, what: str, look: Callable[[tarfile.TarInfo, OpenCon
         VerificationError: `digest-mismatch`, from opening and reading it.
     """
     with damage_of(what), layer.open() as blob:
-        plain = DigestingStream(open_decompressed(blob, layer.descriptor.media_type))
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
-            for member in archive:
-                look(member, partial(_content, archive, member))
-                archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header of a layer
-        plain.drain()
-    return plain.digest
+        members = TarMembers(open_decompressed(blob, layer.descriptor.media_type))
+        for member, content in members:
+            look(member, content)
+    return members.digest
 
 
 def visit(layer: Layer, visitor: Visitor) -> None:
@@ -72,7 +66,7 @@ def visit(layer: Layer, visitor: Visitor) -> None:
         VerificationError: `digest-mismatch`, from opening and reading it.
     """
     what = f"the layer {layer.descriptor.digest} of the base image"
-    found = read_layer(layer, what, partial(_tell, visitor))
+    found = read_layer(layer, what, lambda member, content: tell(visitor, member, content))
     if found != layer.diff_id:
         raise InputError("base-invalid", f"{what} has the diff ID {found}, not {layer.diff_id}")
 
@@ -89,7 +83,17 @@ def relative_path(name: str) -> str:
     return "/".join(parts)
 
 
-def _tell(visitor: Visitor, member: tarfile.TarInfo, content: OpenContent) -> None:
+def tell(visitor: Visitor, member: tarfile.TarInfo, content: OpenContent) -> None:
+    """Tell a visitor of one member of a layer.
+
+    Args:
+        visitor: Whom.
+        member: What the archive says of it.
+        content: Opens the content of a regular file.
+
+    Raises:
+        InputError: As `relative_path`.
+    """
     path = relative_path(member.name)
     folder, slash, name = path.rpartition("/")
     if path == "":
@@ -100,9 +104,3 @@ def _tell(visitor: Visitor, member: tarfile.TarInfo, content: OpenContent) -> No
         visitor.hide(f"{folder}{slash}{name[len(_WHITEOUT) :]}")
     else:
         visitor.see(path, member, lambda: content().read())
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    stream = archive.extractfile(member)
-    assert stream is not None, "it is a file"
-    return stream

@@ -24,7 +24,9 @@ from mlflow_dbimage.oci.descriptor import (
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, Layer
+from mlflow_dbimage.oci.layer_members import Visitor, tell
 from mlflow_dbimage.oci.tar import MTIME
+from mlflow_dbimage.oci.tar_members import TarMembers
 from mlflow_dbimage.oci.verified import DigestingStream
 
 #: What may stand in a manifest, by its own media type: config, and layers.
@@ -90,49 +92,66 @@ def _config_problems(config: dict[str, Any], image: Image) -> Iterator[str]:
             yield f"the history describes {described} layers of {len(diff_ids)}"
 
 
-def layer_problems(layer: Layer) -> Iterator[str]:
-    """Tell all that is wrong with a layer of ours, by its bytes."""
+def layer_problems(layer: Layer, visitor: Visitor | None = None) -> tuple[str, ...]:
+    """List all that is wrong with a layer of ours, by its bytes, which are read once.
+
+    Args:
+        layer: The layer.
+        visitor: Is told of its members meanwhile, until something is wrong: what it was told is then of no use.
+    """
+    found: list[str] = []
     try:
         with layer.open() as blob, damage_of("the blob"):
             stored = DigestingStream(blob)
-            plain = DigestingStream(open_decompressed(stored, layer.descriptor.media_type))
-            yield from _content_problems(plain)
-            plain.drain()
+            members = TarMembers(open_decompressed(stored, layer.descriptor.media_type))
+            rules = _Rules()
+            for member, content in members:
+                found += rules.broken_by(member)
+                if visitor is not None and not found:
+                    tell(visitor, member, content)
+            found += rules.broken_by_all()
             stored.drain()
     except (InputError, VerificationError) as error:
-        yield error.message
-        return
+        return (*found, error.message)
     if stored.digest != layer.descriptor.digest:
-        yield f"its bytes have the digest {stored.digest}, not {layer.descriptor.digest}"
+        found.append(f"its bytes have the digest {stored.digest}, not {layer.descriptor.digest}")
     if stored.size != layer.descriptor.size:
-        yield f"it has {stored.size} bytes, not {layer.descriptor.size}"
-    if plain.digest != layer.diff_id:
-        yield f"its tar stream has the diff ID {plain.digest}, not {layer.diff_id}"
+        found.append(f"it has {stored.size} bytes, not {layer.descriptor.size}")
+    if members.digest != layer.diff_id:
+        found.append(f"its tar stream has the diff ID {members.digest}, not {layer.diff_id}")
+    return tuple(found)
 
 
-def _content_problems(stream: DigestingStream) -> Iterator[str]:
-    seen = {""}
-    previous = b""
-    whiteouts = others = 0
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            path = member.name.rstrip("/")
-            encoded = path.encode(errors="surrogateescape")
-            if path in seen:
-                yield f"`{path}` stands twice"
-            elif encoded < previous:
-                yield f"`{path}` is out of order"
-            if path.rpartition("/")[0] not in seen:
-                yield f"the directory of `{path}` has no entry before it"
-            yield from _member_problems(member, path)
-            hidden = path.rpartition("/")[2].startswith(".wh.")
-            whiteouts += hidden
-            others += not hidden and not member.isdir()
-            seen.add(path)
-            previous = encoded
-            archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
-    if whiteouts and others:
-        yield "it mixes whiteouts with files, which some engines show wrongly"
+class _Rules:
+    """Our own rules of layers, held against one member after the other."""
+
+    def __init__(self) -> None:
+        self._seen = {""}
+        self._previous = b""
+        self._whiteouts = self._others = False
+
+    def broken_by(self, member: tarfile.TarInfo) -> Iterator[str]:
+        """Tell what is wrong with a member, and with its place."""
+        path = member.name.rstrip("/")
+        folder, _, name = path.rpartition("/")
+        encoded = path.encode(errors="surrogateescape")
+        if path in self._seen:
+            yield f"`{path}` stands twice"
+        elif encoded < self._previous:
+            yield f"`{path}` is out of order"
+        if folder not in self._seen:
+            yield f"the directory of `{path}` has no entry before it"
+        yield from _member_problems(member, path)
+        hidden = name.startswith(".wh.")
+        self._whiteouts |= hidden
+        self._others |= not hidden and not member.isdir()
+        self._seen.add(path)
+        self._previous = encoded
+
+    def broken_by_all(self) -> Iterator[str]:
+        """Tell what is wrong with the members together."""
+        if self._whiteouts and self._others:
+            yield "it mixes whiteouts with files, which some engines show wrongly"
 
 
 def _member_problems(member: tarfile.TarInfo, path: str) -> Iterator[str]:
