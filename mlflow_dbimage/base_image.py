@@ -13,6 +13,7 @@ from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.inventory import Inventory, read_inventory
+from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.progress import Progress
 
 # Ours is the only place in which we write; a base that links it elsewhere would change under us.
@@ -72,7 +73,7 @@ def fetch(
             f"the base image `{location}` has no glibc, which conda packages and manylinux wheels need",
             hint="name a base of Debian, Ubuntu or Red Hat",
         )
-    if _OUR_ROOT in inventory.symlinks:
+    if _OUR_ROOT in inventory.links:
         raise InputError(
             "base-invalid", f"in the base image `{location}`, `/{_OUR_ROOT}` is a link; it must be a directory"
         )
@@ -107,8 +108,19 @@ def _packages(inventory: Inventory) -> tuple[Package, ...]:
     )
 
 
+def programs_of(image: Image, cache: BuildCache, progress: Progress) -> Programs:
+    """Return the programs of a base, as they were seen in its layers, or are now.
+
+    Raises:
+        InputError: `base-invalid`, a layer is no archive or not the one that it should be.
+        DbimageError: What opening the layers raises.
+    """
+    inventory = _inventory(image, cache, progress)
+    return Programs(inventory.programs, inventory.links)
+
+
 def _inventory(image: Image, cache: BuildCache, progress: Progress) -> Inventory:
-    key = cache_key("inventory", 2, [str(layer.diff_id) for layer in image.layers])
+    key = cache_key("inventory", 3, [str(layer.diff_id) for layer in image.layers])
     record = cache.record("inventories", key)
     if record is not None:
         return Inventory.from_dict(record)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlflow_dbimage import expected_output, image_check, reference_check
+from mlflow_dbimage import base_image, expected_output, image_check, reference_check
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.check_report import CheckReport
@@ -33,6 +36,10 @@ _MODEL_STARTS: Mapping[str, str] = {
     "namespace": "running the model in the image's root",
     "packed": "running the model from the image's layers",
 }
+
+
+#: Gives what was seen of an image's files.
+Looked = Callable[[], tuple[Check, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +75,39 @@ class Candidate:
         return Digest.parse(self.record.model_digest)
 
 
-def prove(candidate: Candidate, mode: Mode, tools: ProofTools) -> VerificationReport:
+@contextmanager
+def looking(candidate: Candidate, mode: Mode, tools: ProofTools) -> Iterator[Looked]:
+    """Begin to look at an image's files beside what the context does, and give what waits for the outcome.
+
+    A context that fails ends it.
+    """
+    if mode == "none":
+        yield tuple
+        return
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(_files, candidate, tools, stop)
+        try:
+            yield found.result
+        finally:
+            stop.set()
+
+
+def prove(candidate: Candidate, mode: Mode, tools: ProofTools, looked: Looked | None = None) -> VerificationReport:
     """Verify an image as far as is wanted; what is wrong with it is in the report.
+
+    Args:
+        candidate: The image.
+        mode: How far.
+        tools: The effects.
+        looked: From `looking`, where that was begun before.
 
     Raises:
         ServiceError: What runs images failed; `engine-failed`, an engine is wanted and cannot run it.
     """
     if mode == "none":
         return judge("none")
-    files = _files(candidate, tools)
+    files = _files(candidate, tools, threading.Event()) if looked is None else looked()
     if mode == "static" or any(each.name == "layers" and each.outcome == "failed" for each in files):
         return judge("static", static=files)
     ways = [each for each in tools.checkers if mode == "auto" or each.how == "engine"]
@@ -129,13 +160,17 @@ def must_be_proven(report: VerificationReport) -> None:
         )
 
 
-def _files(candidate: Candidate, tools: ProofTools) -> tuple[Check, ...]:
-    with tools.progress.step("looking at the image's files"):
+def _files(candidate: Candidate, tools: ProofTools, stop: threading.Event) -> tuple[Check, ...]:
+    image, record = candidate.image, candidate.record
+    base = replace(image, layers=image.layers[: record.base_layers])
+    with tools.progress.step("looking at the image's files") as step:
+        step.total(sum(layer.descriptor.size for layer in image.layers[record.base_layers :]))
         return check_files(
-            candidate.image,
-            candidate.record,
-            lambda layer, ours: facts_of(layer, tools.cache, ours=ours),
-            lambda: remains(candidate.image, candidate.record, tools.cache),
+            image,
+            record,
+            lambda layers: facts_of(layers, tools.cache, stop, step.advance),
+            lambda: base_image.programs_of(base, tools.cache, tools.progress),
+            lambda: remains(image, record, tools.cache),
         )
 
 

@@ -1,27 +1,30 @@
-"""What a layer holds, as far as it can be wrong: a function of the layer, read once and kept under its digest."""
+"""What a layer of ours holds, as far as it can be wrong: a function of it, read once and kept under its digest."""
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import tarfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, BinaryIO, cast
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.model_layers import LOCK_PATH
 from mlflow_dbimage.oci import validate
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
-from mlflow_dbimage.oci.layer_members import visit
+from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.secret_patterns import secrets_in
 
 #: Raised when what is read of a layer, or what counts as wrong, changes.
-_FORMAT = 2
+_FORMAT = 3
 KIND = "layer-facts"
 
+_READERS = 2
 _SMALL = 1 << 20
 _OURS = ("opt/dbimage/",)
 _NOT_OURS = (f"{IMAGE_PREFIX[1:]}/",)
@@ -42,6 +45,10 @@ _HEADER = struct.Struct("<H2sIII")
 _BY_SHELL = re.compile(rb"\A#![^\n]*/sh\n'''exec' [\"']?(/[^\"'\s]+)")
 _INTERPRETER = re.compile(rb"\A#!\s*(/\S+)")
 _OTHERS_READ, _OTHERS_ENTER = 0o4, 0o5
+
+
+class LookInterruptedError(Exception):
+    """Nobody wants to know any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,30 +73,45 @@ class LayerFacts:
     """What whiteouts take from the layers below."""
 
 
-def facts_of(layer: Layer, cache: BuildCache, *, ours: bool) -> LayerFacts:
-    """Return the facts of a layer, from the cache or from its bytes.
+def facts_of(
+    layers: Sequence[Layer],
+    cache: BuildCache,
+    stop: threading.Event,
+    report: Callable[[int], None] = lambda size: None,
+) -> tuple[LayerFacts, ...]:
+    """Return the facts of layers that we made, from the cache or from their bytes: several at once.
 
     Args:
-        layer: The layer.
+        layers: The layers.
         cache: Where facts are kept.
-        ours: Whether it is a layer that we made; of others only links, programs and whiteouts are told.
+        stop: When it is set, reading ends in `LookInterruptedError`.
+        report: Called, in any thread, with the stored bytes of each layer as it is done.
 
     Raises:
-        InputError: `base-invalid`, a layer that is not ours is no archive or not the one that it should be.
-        DbimageError: What opening the layer raises.
+        DbimageError: What opening a layer raises.
     """
-    key = facts_key(layer.descriptor.digest, layer.diff_id, ours=ours)
-    record = cache.record(KIND, key)
-    if record is not None:
-        return _from_record(record)
-    found = _read(layer, ours=ours)
-    cache.put_record(KIND, key, asdict(found))
-    return found
+    keys = [facts_key(layer.descriptor.digest, layer.diff_id) for layer in layers]
+    records = {key: cache.record(KIND, key) for key in keys}
+    facts = {key: _from_record(record) for key, record in records.items() if record is not None}
+    unknown = {key: layer for key, layer in zip(keys, layers, strict=True) if key not in facts}
+
+    def read(key: str) -> LayerFacts:
+        found = _read(unknown[key], stop)
+        report(unknown[key].descriptor.size)
+        return found
+
+    report(sum(layer.descriptor.size for layer in layers) - sum(each.descriptor.size for each in unknown.values()))
+    largest_first = sorted(unknown, key=lambda key: -unknown[key].descriptor.size)
+    # Decompressing and hashing, which is most of it, do not hold the interpreter.
+    for key, found in zip(largest_first, in_parallel(read, largest_first, _READERS, stop), strict=True):
+        cache.put_record(KIND, key, asdict(found))
+        facts[key] = found
+    return tuple(facts[key] for key in keys)
 
 
-def facts_key(digest: Digest, diff_id: Digest, *, ours: bool) -> str:
+def facts_key(digest: Digest, diff_id: Digest) -> str:
     """Return the key under which the facts of a layer are kept."""
-    return cache_key(KIND, _FORMAT, str(digest), str(diff_id), ours)
+    return cache_key(KIND, _FORMAT, str(digest), str(diff_id))
 
 
 def _from_record(record: Mapping[str, Any]) -> LayerFacts:
@@ -99,20 +121,42 @@ def _from_record(record: Mapping[str, Any]) -> LayerFacts:
     return LayerFacts(**values)
 
 
-def _read(layer: Layer, *, ours: bool) -> LayerFacts:
-    look = _Look(ours=ours)
-    if not ours:
-        visit(layer, look)
-        return look.facts()
-    problems = validate.layer_problems(layer, look)
+def _read(layer: Layer, stop: threading.Event) -> LayerFacts:
+    look = _Look()
+    problems = validate.layer_problems(replace(layer, open=lambda: _opened(layer, stop)), look)
     return LayerFacts(problems=problems) if problems else look.facts()
+
+
+def _opened(layer: Layer, stop: threading.Event) -> BinaryIO:
+    return cast(BinaryIO, _StoppableBlob(layer.open(), stop))
+
+
+class _StoppableBlob(io.RawIOBase):
+    """A blob of which nobody reads more when all shall end: a model may have many gigabytes."""
+
+    def __init__(self, blob: BinaryIO, stop: threading.Event) -> None:
+        self._blob = blob
+        self._stop = stop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if self._stop.is_set():
+            raise LookInterruptedError
+        data = self._blob.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._blob.close()
+        super().close()
 
 
 class _Look:
     """Notes what the members of a layer say (`oci.layer_members.Visitor`)."""
 
-    def __init__(self, *, ours: bool) -> None:
-        self._ours = ours
+    def __init__(self) -> None:
         self._closed: list[str] = []
         self._stale: list[str] = []
         self._scripts: dict[str, str] = {}
@@ -134,10 +178,6 @@ class _Look:
             self._links[path] = member.linkname
         elif (member.isreg() or member.islnk()) and member.mode & 0o111:
             self._programs.append(path)
-        if self._ours:
-            self._look_closely(path, member, read)
-
-    def _look_closely(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
         needed = _OTHERS_ENTER if member.isdir() else _OTHERS_READ
         if not member.issym() and member.mode & needed != needed:
             self._closed.append(path)

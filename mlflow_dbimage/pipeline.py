@@ -138,7 +138,7 @@ def build(request: BuildRequest, tools: Tools) -> BuildReceipt:
         published = _publisher(request, tools).publish(request.name, candidate, ready)
         reference, proven = published.deployment.reference, published.report.proven
         tools.store.note_image(planned.reference, reference, str(image.digest), proven=proven)
-        shared = (*tools.shared.notes, *tools.shared.share(request.name, planned.base.image))
+        shared = (*tools.shared.notes, *tools.shared.share(request.name))
         return BuildReceipt(
             name=request.name,
             reference=reference,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mlflow_dbimage.destinations.deployment import Deployment, Destination, Written
 from mlflow_dbimage.image_check import Mode
-from mlflow_dbimage.image_proof import Candidate, ProofTools, must_be_proven, prove
+from mlflow_dbimage.image_proof import Candidate, Looked, ProofTools, looking, must_be_proven, prove
 from mlflow_dbimage.verification import VerificationReport
 
 
@@ -48,12 +48,23 @@ class Publisher:
             VerificationError: `not-proven`, the image failed; no name was moved.
             DbimageError: What writing, proving and `ready` raise.
         """
+        with looking(candidate, self.mode, self.tools) as looked:
+            written = self.destination.write(name, candidate.image, self.tools.progress)
+            return self._named(name, candidate, written, looked, ready)
+
+    def _named(
+        self,
+        name: str,
+        candidate: Candidate,
+        written: Written,
+        looked: Looked,
+        ready: Callable[[VerificationReport], tuple[str, ...]],
+    ) -> Publication:
         image = candidate.image
-        written = self.destination.write(name, image, self.tools.progress)
         try:
             if self.mode != "none":
                 self.destination.hold(name, image)
-            report = prove(candidate, self.mode, self.tools)
+            report = prove(candidate, self.mode, self.tools, looked)
             must_be_proven(report)
             notes = ready(report)
             deployment = self.destination.set_name(name, image, candidate.record)

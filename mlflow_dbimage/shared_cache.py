@@ -35,7 +35,7 @@ _BASE, _LOCK, _ENVIRONMENT = "inventories", "locks", "environments"
 _NAMES = {_BASE: "base", _LOCK: "lock", _ENVIRONMENT: "environment"}
 _TITLES = {_BASE: "what the base holds", _LOCK: "the lock", _ENVIRONMENT: "the environment's layers"}
 _OF_BASE = ("cluster-pythons", "base-distributions")
-_COMPANIONS = {_BASE: (FACTS, *_OF_BASE), _LOCK: (), _ENVIRONMENT: (FACTS, REMAINS)}
+_COMPANIONS = {_BASE: _OF_BASE, _LOCK: (), _ENVIRONMENT: (FACTS, REMAINS)}
 _SHARED = frozenset({*_NAMES, FACTS, REMAINS, *_OF_BASE})
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -152,17 +152,16 @@ class SharedCache(BuildCache):
         told = " and ".join(dict.fromkeys(_TITLES[each[0]] for each in self._told if each in self._others))
         return (f"{told}: as another machine left it in `{self._shelf.place}`",) if told else ()
 
-    def share(self, deployment: str, base: Image) -> tuple[str, ...]:
+    def share(self, deployment: str) -> tuple[str, ...]:
         """Leave what a build used for other machines, where nobody has; return notes on what could not be.
 
         Args:
             deployment: The name under which its image is in the registry of the shelf.
-            base: What it is built on.
         """
         if self._shelf is None:
             return ()
         try:
-            refused = [record for record in self._to_share() if not self._left(record, deployment, base)]
+            refused = [record for record in self._to_share() if not self._left(record, deployment)]
         except (DbimageError, OSError) as error:
             why = error.message if isinstance(error, DbimageError) else str(error)
             return (f"nothing is left for other machines in `{self._shelf.place}`: {why.splitlines()[0]}",)
@@ -197,11 +196,11 @@ class SharedCache(BuildCache):
             if record[0] in _NAMES and _is_whole(record[0], content):
                 yield record
 
-    def _left(self, record: _Record, deployment: str, base: Image) -> bool:
+    def _left(self, record: _Record, deployment: str) -> bool:
         """Leave one record with what belongs to it, and return whether it is there now."""
         assert self._shelf is not None, "asked for by `share`, which has one"
         known = {**self._others, **self._used}
-        kept = [record, *(each for each in self._companions(record, base, known) if each in known)]
+        kept = [record, *(each for each in self._companions(record, known) if each in known)]
         anew = self._renew or record in self._stale
         if not anew and len(kept) <= self._told.get(record, 0):
             return True
@@ -211,16 +210,14 @@ class SharedCache(BuildCache):
         data = canonical_json({"version": _VERSION, "records": contents})
         return self._shelf.write(_name(record), data, _layers(record[0], self._used[record]), deployment)
 
-    def _companions(self, record: _Record, base: Image, known: Iterable[_Record]) -> Iterator[_Record]:
+    def _companions(self, record: _Record, known: Iterable[_Record]) -> Iterator[_Record]:
         kind, content = record[0], self._used[record]
         if kind == _BASE:
             yield from (each for each in known if each[0] in _OF_BASE)
-            for layer in base.layers:
-                yield FACTS, facts_key(layer.descriptor.digest, layer.diff_id, ours=False)
         if kind == _ENVIRONMENT:
             yield from (each for each in known if each[0] == REMAINS)
             for added in (AddedLayer.from_dict(each) for each in content["layers"]):
-                yield FACTS, facts_key(added.descriptor.digest, added.diff_id, ours=True)
+                yield FACTS, facts_key(added.descriptor.digest, added.diff_id)
 
 
 def read_records(data: bytes, kind: str, key: str) -> dict[_Record, dict[str, Any]]:

@@ -13,17 +13,17 @@ from mlflow_dbimage.layer_facts import LayerFacts
 from mlflow_dbimage.model_checks import Check
 from mlflow_dbimage.oci import validate
 from mlflow_dbimage.oci.image import Image, Layer
+from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.secret_patterns import secrets_in
 
-#: Linux's own limit for one lookup (`MAXSYMLINKS`).
-_MOST_LINKS = 40
 _NAMED = 3
 
 
 def check_files(
     image: Image,
     record: ImageRecord,
-    facts_of: Callable[[Layer, bool], LayerFacts],
+    facts_of: Callable[[Sequence[Layer]], Sequence[LayerFacts]],
+    base: Callable[[], Programs],
     remains: Callable[[], Sequence[str]],
 ) -> tuple[Check, ...]:
     """Check the files of an image.
@@ -31,14 +31,15 @@ def check_files(
     Args:
         image: One of ours.
         record: Its record.
-        facts_of: Gives the facts of a layer, which may be ours or not.
+        facts_of: Gives the facts of layers of ours.
+        base: Gives the programs of the image's base.
         remains: Tells what of the base is visible and should not be.
 
     Raises:
-        DbimageError: What `facts_of` raises.
+        DbimageError: What `facts_of`, `base` and `remains` raise.
     """
     whole = validate.problems(image, from_layer=len(image.layers))
-    ours = [facts_of(layer, True) for layer in image.layers[record.base_layers :]]
+    ours = facts_of(image.layers[record.base_layers :])
     broken = [
         f"layer {position}: {problem}"
         for position, facts in enumerate(ours, record.base_layers)
@@ -47,9 +48,6 @@ def check_files(
     layers = _check("layers", [*whole, *_unrecorded(image, record), *broken], f"{len(ours)} of ours, as recorded")
     if layers.outcome == "failed":
         return (layers,)
-
-    def base() -> Iterator[LayerFacts]:
-        return (facts_of(layer, False) for layer in image.layers[: record.base_layers])
 
     return (
         layers,
@@ -81,63 +79,25 @@ def _permissions(ours: Iterable[LayerFacts]) -> Check:
     return _check("permissions", faults, "any user can read all of it")
 
 
-def _scripts(ours: Sequence[LayerFacts], base: Callable[[], Iterator[LayerFacts]]) -> Check:
+def _scripts(ours: Sequence[LayerFacts], base: Callable[[], Programs]) -> Check:
     """Look for what runs each script: in our layers, and only where it is not there in the base's."""
     wanted = {path: program for facts in ours for path, program in facts.scripts.items()}
-    missing = _lacking(wanted, _Root(ours))
+    missing = _lacking(wanted, _over(Programs(), ours))
     if missing:
-        missing = _lacking(missing, _Root([*base(), *ours]))
+        missing = _lacking(missing, _over(base(), ours))
     faults = [f"`/{path}` is run by `{program}`, which the image lacks" for path, program in missing.items()]
     return _check("scripts", faults, f"{len(wanted)} find what runs them")
 
 
-def _lacking(scripts: dict[str, str], root: _Root) -> dict[str, str]:
-    there = {program for program in set(scripts.values()) if root.has_program(program)}
+def _over(root: Programs, layers: Iterable[LayerFacts]) -> Programs:
+    for facts in layers:
+        root.lay(facts)
+    return root
+
+
+def _lacking(scripts: dict[str, str], root: Programs) -> dict[str, str]:
+    there = {program for program in set(scripts.values()) if root.has(program)}
     return {path: program for path, program in scripts.items() if program not in there}
-
-
-class _Root:
-    """The programs and links of some layers, the lowest first."""
-
-    def __init__(self, layers: Iterable[LayerFacts]) -> None:
-        self._links: dict[str, str] = {}
-        self._programs: set[str] = set()
-        for facts in layers:
-            for hidden in facts.hidden:
-                self._forget(hidden)
-            for path in facts.programs:
-                self._links.pop(path, None)
-            for path in facts.links:
-                self._programs.discard(path)
-            self._programs.update(facts.programs)
-            self._links.update(facts.links)
-
-    def has_program(self, path: str) -> bool:
-        """Whether a path leads to a file that may be run, its links followed."""
-        waiting = list(reversed(path.split("/")))
-        done: list[str] = []
-        followed = 0
-        while waiting and followed <= _MOST_LINKS:
-            name = waiting.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                done = done[:-1]
-                continue
-            target = self._links.get("/".join([*done, name]))
-            if target is None:
-                done.append(name)
-                continue
-            followed += 1
-            done = [] if target.startswith("/") else done
-            waiting.extend(reversed(target.split("/")))
-        return not waiting and "/".join(done) in self._programs
-
-    def _forget(self, hidden: str) -> None:
-        below = hidden if hidden.endswith("/") else f"{hidden}/"
-        for path in [each for each in (*self._links, *self._programs) if each == hidden or each.startswith(below)]:
-            self._links.pop(path, None)
-            self._programs.discard(path)
 
 
 def _secrets(image: Image, ours: Iterable[LayerFacts]) -> Check:

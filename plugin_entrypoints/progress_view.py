@@ -114,6 +114,7 @@ class BarProgress:
         self._stream = stream
         self._bars: Bars | None = None
         self._open = 0
+        self._lock = threading.Lock()  # steps of several threads may overlap
 
     def step(self, text: str) -> AbstractContextManager[Step]:
         """Begin a step."""
@@ -131,17 +132,19 @@ class BarProgress:
             self._finish(bars)
 
     def _begin(self) -> Bars:
-        if self._bars is None:
-            self._bars = _new_bars(self._stream)
-            self._bars.start()
-        self._open += 1
-        return self._bars
+        with self._lock:
+            if self._bars is None:
+                self._bars = _new_bars(self._stream)
+                self._bars.start()
+            self._open += 1
+            return self._bars
 
     def _finish(self, bars: Bars) -> None:
-        self._open -= 1
-        if self._open == 0:  # nothing of the display may stay when results or errors are printed
-            bars.stop()
-            self._bars = None
+        with self._lock:
+            self._open -= 1
+            if self._open == 0:  # nothing of the display may stay when results or errors are printed
+                bars.stop()
+                self._bars = None
 
 
 class _BarStep(_StepState):

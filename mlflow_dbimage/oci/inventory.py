@@ -1,4 +1,4 @@
-"""What a base image holds, as far as layers on top of it must know: directories, links, glibc and its system.
+"""What a base image holds, as far as layers on top of it must know: directories, programs, glibc and its system.
 
 The layers are read once, oldest first, as streams: nothing is unpacked. Their whiteouts are honoured.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layer_members import visit
+from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.oci.system_packages import MOST_STATUS, STATUS, SystemPackage, read_status
 from mlflow_dbimage.oci.tar import Owner
 
@@ -36,8 +37,10 @@ class Inventory:
     os_release: Mapping[str, str]
     directories: Mapping[str, Owner]
     """At the top two levels, and at five below `opt` and `databricks`."""
-    symlinks: Mapping[str, str]
-    """At the top level."""
+    programs: tuple[str, ...]
+    """Files that may be run, sorted."""
+    links: Mapping[str, str]
+    """All symbolic links, and where they lead."""
     packages: tuple[SystemPackage, ...] = ()
     """Of the operating system, in the order of their names; only dpkg's are known."""
 
@@ -47,7 +50,8 @@ class Inventory:
             "glibc": self.glibc,
             "os_release": dict(self.os_release),
             "directories": {path: list(owner) for path, owner in self.directories.items()},
-            "symlinks": dict(self.symlinks),
+            "programs": list(self.programs),
+            "links": dict(self.links),
             "packages": [package.to_dict() for package in self.packages],
         }
 
@@ -58,7 +62,8 @@ class Inventory:
             glibc=data["glibc"],
             os_release=dict(data["os_release"]),
             directories={path: (owner[0], owner[1], owner[2]) for path, owner in data["directories"].items()},
-            symlinks=dict(data["symlinks"]),
+            programs=tuple(data["programs"]),
+            links=dict(data["links"]),
             packages=tuple(SystemPackage(**package) for package in data["packages"]),
         )
 
@@ -68,7 +73,6 @@ class _Seen:
 
     def __init__(self) -> None:
         self.directories: dict[str, Owner] = {}
-        self.symlinks: dict[str, str] = {}
         self.glibc: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self._known: set[str] = set()
@@ -94,8 +98,8 @@ class _Seen:
                 del table[known]
 
     def forget_files(self, path: str) -> None:
-        """Drop a file or link that a directory replaces."""
-        for table in (self.symlinks, self.glibc, self.texts):
+        """Drop a file that a directory replaces."""
+        for table in (self.glibc, self.texts):
             table.pop(path, None)
 
     def put_on(self, lower: _Seen) -> None:
@@ -104,7 +108,7 @@ class _Seen:
                 lower.put(below, path, value)
 
     def _tables(self) -> tuple[dict[str, Any], ...]:
-        return self.directories, self.symlinks, self.glibc, self.texts
+        return self.directories, self.glibc, self.texts
 
 
 def read_inventory(image: Image) -> Inventory:
@@ -115,35 +119,61 @@ def read_inventory(image: Image) -> Inventory:
             that leave the root.
         VerificationError: `digest-mismatch`, from opening and reading a layer.
     """
-    seen = _Seen()
+    seen, programs = _Seen(), Programs()
     for layer in image.layers:
-        own = _Seen()
-        visit(layer, _Look(own, seen))
+        own, shown = _Seen(), _Shown(programs)
+        visit(layer, _Look(own, seen, shown))
         own.put_on(seen)
+        programs.lay(shown)
     text = next((seen.texts[path] for path in OS_RELEASE if path in seen.texts), "")
     return Inventory(
         glibc=max(seen.glibc.values(), key=_as_numbers, default=None),
         os_release=read_os_release(text),
         directories=seen.directories,
-        symlinks=seen.symlinks,
+        programs=tuple(sorted(programs.programs)),
+        links=programs.links,
         packages=read_status(seen.texts[path] for path in sorted(seen.texts) if STATUS.fullmatch(path)),
     )
+
+
+class _Shown:
+    """What a layer does to the programs below it (`oci.programs.ShownPrograms`)."""
+
+    def __init__(self, below: Programs) -> None:
+        self.programs: set[str] = set()
+        self.links: dict[str, str] = {}
+        self.hidden: set[str] = set()
+        self._below = below
+
+    def see(self, path: str, member: tarfile.TarInfo) -> None:
+        if not member.isdir() or path in self._below.programs or path in self._below.links:
+            self.hidden.add(path)
+        self.programs.discard(path)
+        self.links.pop(path, None)
+        if member.issym():
+            self.links[path] = member.linkname
+        elif (member.isreg() or member.islnk()) and member.mode & 0o111:
+            self.programs.add(path)
 
 
 class _Look:
     """Puts what a layer shows into `seen`, and takes what it hides from the layers below."""
 
-    def __init__(self, seen: _Seen, lower: _Seen) -> None:
+    def __init__(self, seen: _Seen, lower: _Seen, shown: _Shown) -> None:
         self._seen = seen
         self._lower = lower
+        self._shown = shown
 
     def hide(self, path: str) -> None:
         self._lower.forget(path)
+        self._shown.hidden.add(path)
 
     def hide_inside(self, folder: str) -> None:
         self._lower.forget_inside(folder)
+        self._shown.hidden.add(f"{folder}/")
 
     def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        self._shown.see(path, member)
         if member.isdir():
             if path.count("/") < (_DEEP if path.startswith(_WATCHED) else _SHALLOW):
                 self._seen.put(self._seen.directories, path, (member.mode & 0o7777, member.uid, member.gid))
@@ -155,8 +185,6 @@ class _Look:
 
     def _see_file(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
         seen = self._seen
-        if member.issym() and "/" not in path:
-            seen.put(seen.symlinks, path, member.linkname)
         if not member.isreg():
             return
         if _is_wanted(path, member.size):

@@ -75,11 +75,11 @@ RECORDS: Mapping[str, list[tuple[str, dict[str, object]]]] = {
                 "glibc": "2.36",
                 "os_release": {"ID": "debian"},
                 "directories": {"opt": [493, 0, 0]},
-                "symlinks": {"bin": "usr/bin"},
+                "programs": ["usr/bin/x"],
+                "links": {"bin": "usr/bin"},
                 "packages": [{"name": "a", "version": "1", "architecture": "all", "source": "b@1"}],
             },
         ),
-        ("layer-facts", _FACTS),
         ("base-distributions", {"files": ["databricks/x"], "owned": {"databricks/RECORD": ["databricks/x"]}}),
         (
             "cluster-pythons",

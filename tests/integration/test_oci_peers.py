@@ -161,9 +161,9 @@ def test_the_inventory_of_any_layers_is_what_umoci_unpacks(layers: list[list[Tar
             for name, path in found.items()
             if path.is_dir() and not path.is_symlink() and name.count("/") < (4 if name.startswith("opt/") else 2)
         }
-        assert inventory.symlinks == {
-            name: os.readlink(path) for name, path in found.items() if path.is_symlink() and "/" not in name
-        }
+        assert inventory.links == {name: os.readlink(path) for name, path in found.items() if path.is_symlink()}
+        files = {name: path for name, path in found.items() if path.is_file() and not path.is_symlink()}
+        assert set(inventory.programs) == {name for name, path in files.items() if path.stat().st_mode & 0o111}
 
 
 def test_umoci_unpacks_a_layout_with_its_whiteouts(tmp_path: Path) -> None:

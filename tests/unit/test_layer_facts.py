@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import marshal
 import struct
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlflow_dbimage.build_cache import BuildCache
-from mlflow_dbimage.layer_facts import LayerFacts, facts_of
+from mlflow_dbimage.layer_facts import LayerFacts, LookInterruptedError, facts_of
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.tar import MTIME, EntryKind, TarEntry, file_entry
 from score_images import layer_of
 
@@ -31,9 +34,10 @@ def tag() -> str:
     return implementation.cache_tag
 
 
-def read(folder: Path, *entries: TarEntry, ours: bool = True, **more: object) -> LayerFacts:
+def read(folder: Path, *entries: TarEntry, **more: object) -> LayerFacts:
     layer = layer_of(folder / "blobs", *entries, **more)  # type: ignore[arg-type]
-    return facts_of(layer, BuildCache(folder / "cache"), ours=ours)
+    (facts,) = facts_of([layer], BuildCache(folder / "cache"), threading.Event())
+    return facts
 
 
 def test_a_layer_that_is_right_has_nothing_to_tell(tmp_path: Path):
@@ -48,10 +52,10 @@ def test_a_layer_that_is_right_has_nothing_to_tell(tmp_path: Path):
 def test_what_is_read_once_is_kept(tmp_path: Path):
     layer = layer_of(tmp_path / "blobs", file_entry("opt/dbimage/bin/x", b"#!/bin/sh\n", 0o755))
     cache = BuildCache(tmp_path / "cache")
-    first = facts_of(layer, cache, ours=True)
+    (first,) = facts_of([layer], cache, threading.Event())
     for path in (tmp_path / "blobs").iterdir():
         path.unlink()
-    assert facts_of(layer, cache, ours=True) == first
+    assert facts_of([layer, layer], cache, threading.Event()) == (first, first)
     assert first.scripts == {"opt/dbimage/bin/x": "/bin/sh"}
 
 
@@ -118,6 +122,25 @@ def test_secrets_are_looked_for_in_what_is_ours_and_not_in_packages(tmp_path: Pa
     )
 
 
-def test_of_a_base_only_what_others_need_is_told(tmp_path: Path):
-    facts = read(tmp_path, file_entry("etc/shadow", b"-----BEGIN " + b"PRIVATE KEY-----\n", 0o600), ours=False)
-    assert facts == LayerFacts()
+def test_of_many_layers_each_has_its_own_facts_and_is_reported(tmp_path: Path):
+    layers = [layer_of(tmp_path / "blobs", file_entry(f"opt/{at}", b"x" * at * 99, 0o600)) for at in range(9)]
+    done: list[int] = []
+    facts = facts_of(layers, BuildCache(tmp_path / "cache"), threading.Event(), done.append)
+    assert [each.closed for each in facts] == [(f"opt/{at}",) for at in range(9)]
+    assert sum(done) == sum(layer.descriptor.size for layer in layers)
+
+
+def test_a_layer_that_is_not_what_it_should_be_has_no_other_facts(tmp_path: Path):
+    layer = layer_of(tmp_path / "blobs", file_entry("opt/x", b"", 0o600))
+    wrong = replace(layer, diff_id=Digest.of(b"other"))
+    (facts,) = facts_of([wrong], BuildCache(tmp_path / "cache"), threading.Event())
+    assert facts == LayerFacts(problems=(f"its tar stream has the diff ID {layer.diff_id}, not {wrong.diff_id}",))
+
+
+def test_nothing_is_read_on_when_all_shall_end(tmp_path: Path):
+    layer = layer_of(tmp_path / "blobs", file_entry("opt/x", b"", 0o644))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(LookInterruptedError):
+        facts_of([layer], BuildCache(tmp_path / "cache"), stop)
+    assert not list((tmp_path / "cache").rglob("*.json"))

@@ -118,10 +118,15 @@ def test_owners_and_modes_are_those_of_the_highest_layer() -> None:
     }
 
 
-def test_links_are_seen_at_the_top_alone_until_a_directory_replaces_them() -> None:
+def test_links_and_programs_are_seen_until_something_else_is_there() -> None:
     members: list[Member] = [("bin", "usr/bin"), ("lib", "usr/lib"), ("usr/x", "y")]
-    assert seen(members).symlinks == {"bin": "usr/bin", "lib": "usr/lib"}
-    assert seen(members, [("bin", None)]).symlinks == {"lib": "usr/lib"}
+    assert seen(members).links == {"bin": "usr/bin", "lib": "usr/lib", "usr/x": "y"}
+    assert seen(members, [("bin", None), ("usr/x", b"")]).links == {"lib": "usr/lib"}
+    assert seen(members, [(".wh.bin", b""), ("usr", None), ("usr/.wh..wh..opq", b"")]).links == {"lib": "usr/lib"}
+    lower = plain_layer(foreign_tar([("bin", None), ("bin/a", b""), ("bin/b", b""), ("bin/c", b"")], mode=0o755))
+    upper = plain_layer(foreign_tar([("bin/a", b""), ("bin/b", "a"), ("bin/d", b"")], mode=0o644))
+    found = read_inventory(image_of(lower, upper))
+    assert (found.programs, found.links) == (("bin/c",), {"bin/b": "a"})
 
 
 def test_the_system_says_what_it_is() -> None:
@@ -164,7 +169,7 @@ def seen_raw(data: bytes) -> Inventory:
 
 
 def test_an_empty_layer_is_a_layer() -> None:
-    assert seen_raw(bytes(1024)) == Inventory(glibc=None, os_release={}, directories={}, symlinks={})
+    assert seen_raw(bytes(1024)) == Inventory(glibc=None, os_release={}, directories={}, programs=(), links={})
 
 
 @given(
@@ -177,7 +182,8 @@ def test_an_empty_layer_is_a_layer() -> None:
             st.tuples(st.integers(0, 0o7777), st.integers(0, 1 << 31), st.integers(0, 9)),
             max_size=3,
         ),
-        symlinks=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3),
+        programs=st.lists(st.text(max_size=4), max_size=3).map(tuple),
+        links=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3),
     )
 )
 def test_the_json_form_is_read_back(inventory: Inventory) -> None:
@@ -190,6 +196,7 @@ def test_a_real_debian_is_understood(base_rootfs: Path, tmp_path: Path) -> None:
     found = read_inventory(rootfs_image(base_rootfs, LINUX, tmp_path, Compression.GZIP))
     assert found.glibc is not None
     assert found.os_release["ID"] == "debian"
-    assert found.symlinks["bin"] == "usr/bin"
+    assert found.links["bin"] == "usr/bin"
+    assert "usr/bin/dash" in found.programs
     assert found.directories["tmp"] == (0o1777, 0, 0)
     assert found.directories["opt"] == (0o755, 0, 0)

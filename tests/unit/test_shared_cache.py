@@ -79,64 +79,62 @@ def base(tmp_path: Path) -> Image:
 
 
 @pytest.fixture
-def filled(tmp_path: Path, base: Image) -> Shelf:
+def filled(tmp_path: Path) -> Shelf:
     """A shelf on which a machine has left all that a build uses."""
     shelf = Shelf()
-    assert left(SharedCache(tmp_path / "first", shelf), base) == ()
+    assert left(SharedCache(tmp_path / "first", shelf)) == ()
     assert sorted(shelf.records) == [f"{kind}-{KEY[:32]}" for kind in ("base", "environment", "lock")]
     shelf.asked.clear()
     return shelf
 
 
-def left(cache: SharedCache, base: Image, environment: dict[str, object] = ENVIRONMENT) -> tuple[str, ...]:
+def left(cache: SharedCache, environment: dict[str, object] = ENVIRONMENT) -> tuple[str, ...]:
     """Record what a build makes, and leave it."""
-    layer = base.layers[0]
     digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
     cache.put_record("inventories", KEY, CONTENTS["inventories"])
-    cache.put_record(FACTS, facts_key(layer.descriptor.digest, layer.diff_id, ours=False), CONTENTS[FACTS])
     cache.put_record("locks", KEY, CONTENTS["locks"])
     cache.put_record("environments", KEY, environment)
-    cache.put_record(FACTS, facts_key(digest, digest, ours=True), CONTENTS[FACTS])
+    cache.put_record(FACTS, facts_key(digest, digest), CONTENTS[FACTS])
     cache.put_record("references", KEY, {"a": 1})
-    return cache.share("churn", base)
+    return cache.share("churn")
 
 
 def used(cache: SharedCache) -> list[str]:
     return [kind for kind in ("inventories", "locks", "environments") if cache.record(kind, KEY) is not None]
 
 
-def test_what_another_machine_left_is_used_and_not_kept(tmp_path: Path, filled: Shelf, base: Image) -> None:
+def test_what_another_machine_left_is_used_and_not_kept(tmp_path: Path, filled: Shelf) -> None:
     cache = SharedCache(tmp_path / "second", filled)
     for kind in ("inventories", "locks", "environments"):
         assert cache.record(kind, KEY) == CONTENTS[kind]
         assert cache.record(kind, KEY) == CONTENTS[kind]
         assert cache.record(kind, OTHER) is None
-    layer = base.layers[0]
-    assert cache.record(FACTS, facts_key(layer.descriptor.digest, layer.diff_id, ours=False)) == CONTENTS[FACTS]
+    digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
+    assert cache.record(FACTS, facts_key(digest, digest)) == CONTENTS[FACTS]
     assert cache.record("references", KEY) is None
     assert not [path for path in (tmp_path / "second").rglob("*") if path.is_file()]
     assert BuildCache(tmp_path / "second").record("locks", KEY) is None
     told = "what the base holds and the lock and the environment's layers"
     assert cache.notes == (f"{told}: as another machine left it in `{filled.place}`",)
-    assert cache.share("churn", base) == ()
+    assert cache.share("churn") == ()
     assert len(filled.asked) == 6, "each is asked for once, and nothing is written"
 
 
-def test_what_this_machine_has_is_asked_of_nobody(tmp_path: Path, filled: Shelf, base: Image) -> None:
+def test_what_this_machine_has_is_asked_of_nobody(tmp_path: Path, filled: Shelf) -> None:
     cache = SharedCache(tmp_path / "first", filled)
     assert used(cache) == ["inventories", "locks", "environments"]
     assert filled.asked == []
     assert cache.notes == ()
-    assert cache.share("churn", base) == ()
+    assert cache.share("churn") == ()
     assert [each.split()[0] for each in filled.asked] == ["has"] * 3
 
 
-def test_to_renew_is_to_read_nothing_and_to_write_all(tmp_path: Path, filled: Shelf, base: Image) -> None:
+def test_to_renew_is_to_read_nothing_and_to_write_all(tmp_path: Path, filled: Shelf) -> None:
     cache = SharedCache(tmp_path / "second", filled, renew=True)
     assert used(cache) == []
     blob = Descriptor(media_type="x", digest=next(iter(filled.blobs)), size=5)
     assert cache.lacking([blob], [blob.digest]) == {blob.digest}
-    assert left(cache, base) == ()
+    assert left(cache) == ()
     assert [each.split()[0] for each in filled.asked] == ["write"] * 3
 
 
@@ -151,7 +149,7 @@ def test_to_renew_is_to_solve_anew_where_a_lock_is_known_too(tmp_path: Path, bas
 def test_without_a_shelf_it_is_a_cache(tmp_path: Path, base: Image) -> None:
     cache = SharedCache(tmp_path)
     assert cache.record("locks", KEY) is None
-    assert left(cache, base) == ()
+    assert left(cache) == ()
     assert cache.notes == ()
     assert cache.with_origins(base) is base
     assert BuildCache(tmp_path).record("locks", KEY) == CONTENTS["locks"]
@@ -173,9 +171,7 @@ def test_without_a_shelf_it_is_a_cache(tmp_path: Path, base: Image) -> None:
         ).encode(),
     ],
 )
-def test_what_is_broken_is_as_good_as_nothing_and_replaced(
-    tmp_path: Path, filled: Shelf, base: Image, data: bytes
-) -> None:
+def test_what_is_broken_is_as_good_as_nothing_and_replaced(tmp_path: Path, filled: Shelf, data: bytes) -> None:
     with pytest.raises(ValueError, match="record|Expecting|object"):
         read_records(data, "locks", KEY)
     before = dict(filled.records)
@@ -183,11 +179,11 @@ def test_what_is_broken_is_as_good_as_nothing_and_replaced(
     cache = SharedCache(tmp_path / "second", filled)
     assert used(cache) == ["inventories", "environments"]
     cache.put_record("locks", KEY, CONTENTS["locks"])
-    assert cache.share("churn", base) == ()
+    assert cache.share("churn") == ()
     assert filled.records == before
 
 
-def test_layers_that_are_gone_are_made_and_left_again(tmp_path: Path, filled: Shelf, base: Image) -> None:
+def test_layers_that_are_gone_are_made_and_left_again(tmp_path: Path, filled: Shelf) -> None:
     filled.blobs.clear()
     cache = SharedCache(tmp_path / "second", filled)
     assert used(cache) == ["inventories", "locks", "environments"]
@@ -196,7 +192,7 @@ def test_layers_that_are_gone_are_made_and_left_again(tmp_path: Path, filled: Sh
     assert not cache.lends(layer.digest)
     cache.put_record("environments", KEY, ENVIRONMENT)
     assert "layers" not in " ".join(cache.notes)
-    assert cache.share("churn", base) == ()
+    assert cache.share("churn") == ()
     assert set(filled.blobs) == {layer.digest}
 
 
@@ -219,19 +215,19 @@ def test_a_shelf_that_fails_stops_nothing(tmp_path: Path, base: Image) -> None:
     assert used(cache) == []
     blob = base.layers[0].descriptor
     assert cache.lacking([blob], [blob.digest]) == {blob.digest}
-    assert left(cache, base) == (f"nothing is left for other machines in `{shelf.place}`: no",)
+    assert left(cache) == (f"nothing is left for other machines in `{shelf.place}`: no",)
     shelf.fails = InputError("base-invalid", "too large")
     assert used(SharedCache(tmp_path / "other", shelf)) == []
 
 
-def test_a_registry_that_mounts_nothing_is_told_of(tmp_path: Path, base: Image) -> None:
+def test_a_registry_that_mounts_nothing_is_told_of(tmp_path: Path) -> None:
     shelf = Shelf(mounts=False)
-    (note,) = left(SharedCache(tmp_path, shelf), base)
+    (note,) = left(SharedCache(tmp_path, shelf))
     assert "takes no layers from elsewhere" in note
     assert f"environment-{KEY[:32]}" not in shelf.records
 
 
-def test_what_was_looked_at_since_is_added(tmp_path: Path, filled: Shelf, base: Image) -> None:
+def test_what_was_looked_at_since_is_added(tmp_path: Path, filled: Shelf) -> None:
     whole = filled.records[f"environment-{KEY[:32]}"]
     document = json.loads(whole)
     filled.records[f"environment-{KEY[:32]}"] = json.dumps(
@@ -240,17 +236,17 @@ def test_what_was_looked_at_since_is_added(tmp_path: Path, filled: Shelf, base: 
     cache = SharedCache(tmp_path / "second", filled)
     assert used(cache) == ["inventories", "locks", "environments"]
     digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
-    cache.put_record(FACTS, facts_key(digest, digest, ours=True), CONTENTS[FACTS])
-    assert cache.share("churn", base) == ()
+    cache.put_record(FACTS, facts_key(digest, digest), CONTENTS[FACTS])
+    assert cache.share("churn") == ()
     assert filled.records[f"environment-{KEY[:32]}"] == whole
 
 
-def test_what_holds_for_one_machine_is_not_left(tmp_path: Path, base: Image) -> None:
+def test_what_holds_for_one_machine_is_not_left(tmp_path: Path) -> None:
     shelf = Shelf()
-    left(SharedCache(tmp_path / "a", shelf), base, {**ENVIRONMENT, "notes": [f"{NOT_RUN} linux/arm64"]})
+    left(SharedCache(tmp_path / "a", shelf), {**ENVIRONMENT, "notes": [f"{NOT_RUN} linux/arm64"]})
     assert f"environment-{KEY[:32]}" not in shelf.records
     said = [f"{NOT_LOADED}: cannot read /home/ann/model, password is 7f3a", "without a sandbox: this machine"]
-    left(SharedCache(tmp_path / "b", shelf), base, {**ENVIRONMENT, "notes": said})
+    left(SharedCache(tmp_path / "b", shelf), {**ENVIRONMENT, "notes": said})
     found = read_records(shelf.records[f"environment-{KEY[:32]}"], "environments", KEY)
     assert found["environments", KEY]["notes"] == [NOT_LOADED_THERE]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlflow_dbimage.base_image import programs_of
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.layer_facts import LayerFacts, facts_of
@@ -14,8 +17,10 @@ from mlflow_dbimage.model_checks import Check
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, append
+from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.oci.rootfs import image_of_layer
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
+from mlflow_dbimage.progress import SilentProgress
 from mlflow_dbimage.static_check import check_files
 from score_images import layer_of
 from score_images import record as score_record
@@ -52,10 +57,13 @@ def checks_of(image: Image, folder: Path, *remains: str) -> dict[str, Check]:
     assert record is not None
     cache = BuildCache(folder / "cache")
 
-    def facts(layer: Layer, ours: bool) -> LayerFacts:
-        return facts_of(layer, cache, ours=ours)
+    def facts(layers: Sequence[Layer]) -> tuple[LayerFacts, ...]:
+        return facts_of(layers, cache, threading.Event())
 
-    return {check.name: check for check in check_files(image, record, facts, lambda: remains)}
+    def base() -> Programs:
+        return programs_of(replace(image, layers=image.layers[:1]), cache, SilentProgress())
+
+    return {check.name: check for check in check_files(image, record, facts, base, lambda: remains)}
 
 
 def test_an_image_that_is_right_passes(tmp_path: Path):
