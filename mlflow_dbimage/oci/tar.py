@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 _WHITEOUT = ".wh."
 _MOST_PROBLEMS = 20
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+# What a path has that has a problem; others have none of it.
+_ODD = re.compile("[\0\ud800-\udfff]|^$|^/|/$|//|(?:^|/)\\.")
 # Seven and eleven octal digits
 _OWNER_LIMIT = 1 << 21
 _SIZE_LIMIT = 1 << 33
@@ -152,8 +156,10 @@ def _arranged(entries: Iterable[TarEntry], parents: Mapping[str, Owner]) -> list
             above = by_path.get(folder)
             if above is None:
                 by_path[folder] = directory_entry(folder, *parents.get(folder, (0o755, 0, 0)))
-            elif above.kind is not EntryKind.DIRECTORY:
+                continue
+            if above.kind is not EntryKind.DIRECTORY:
                 problems.append(f"`{path}` lies below `{folder}`, which is no directory")
+            break  # what lies above it was added with it, or is in its own turn
     _refuse(problems)
     return sorted(by_path.values(), key=lambda entry: entry.path.encode())
 
@@ -166,6 +172,8 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _path_problem(path: str) -> str | None:
+    if _ODD.search(path) is None:
+        return None
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return f"{path!r} is not a path below the root"
@@ -179,7 +187,7 @@ def _bad_link(entry: TarEntry) -> bool:
 
 
 def _is_writable(text: str) -> bool:
-    return "\0" not in text and not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
+    return _UNWRITABLE.search(text) is None
 
 
 def _folders(path: str) -> Iterable[str]:
