@@ -18,6 +18,7 @@ from mlflow_dbimage import reference_check
 from mlflow_dbimage.base_environment import BaseEnvironment, file_states, states_of
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import FORMAT
+from mlflow_dbimage.kept_layers import KeptLayers
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_layers import (
     AddedLayer,
@@ -164,7 +165,8 @@ def obtain(
         found = _cached(key, makers.cache, missing)
         if found is not None:
             return found
-        made = make(wish, makers, work, progress)
+        kept = KeptLayers(cache=makers.cache, compressor=wish.style.compression.identity)
+        made = make(replace(wish, style=replace(wish.style, kept=kept)), makers, work, progress)
         makers.cache.put_record("environments", key, _to_record(made))
         makers.cache.trim()
         return made

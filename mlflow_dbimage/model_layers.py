@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlflow_dbimage.kept_layers import KeptLayer, KeptLayers
 from mlflow_dbimage.launcher.distribution import launcher_entries
 from mlflow_dbimage.model_spec import ModelSpec
 from mlflow_dbimage.oci.compression import Compression
@@ -92,6 +93,8 @@ class LayerStyle:
     compression: Compression
     parents: Parents
     """Mode, uid and gid of directories that the base has: a layer must not change them (docs/measurements.md)."""
+    kept: KeptLayers | None = None
+    """Where layers are looked for that need not be compressed again; None where all are to be."""
 
 
 def stated_parents(parents: Parents, prefix: str) -> Parents:
@@ -259,9 +262,15 @@ def write_added(
         entries: In any order, without the directories above them.
         style: How layers are written.
     """
-    written = write_layer(sorted_with_parents(entries, style.parents), style.directory, style.compression)
+    arranged = sorted_with_parents(entries, style.parents)
+    layer = None if style.kept is None else style.kept.find(arranged)
+    if layer is None:
+        written = write_layer(arranged, style.directory, style.compression)
+        layer = KeptLayer(descriptor=written.descriptor, diff_id=written.diff_id)
+        if style.kept is not None:
+            style.kept.keep(arranged, layer)
     return AddedLayer(
-        kind=kind, descriptor=written.descriptor, diff_id=written.diff_id, title=title, contents=contents
+        kind=kind, descriptor=layer.descriptor, diff_id=layer.diff_id, title=title, contents=contents
     )
 
 

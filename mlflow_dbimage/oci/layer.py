@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,19 @@ def write_layer(entries: Iterable[TarEntry], directory: Path, compression: Compr
         return sink.finish()
 
 
+def diff_id_of(entries: Iterable[TarEntry]) -> Digest:
+    """Return the diff ID of the layer that `write_layer` would write, for a third of its cost.
+
+    Raises:
+        VerificationError: `image-invalid`, from `write_tar`.
+    """
+    state = hashlib.sha256()
+    pieces = _Pieces(state.update)
+    write_tar(entries, pieces)
+    pieces.pass_on()
+    return Digest(state.hexdigest())
+
+
 def as_layer(written: WrittenLayer) -> Layer:
     """Return the layer of a written blob."""
     return Layer(descriptor=written.descriptor, diff_id=written.diff_id, open=lambda: written.path.open("rb"))
@@ -66,6 +79,27 @@ def new_layer(directory: Path, compression: Compression) -> Iterator[LayerSink]:
             Path(out.name).unlink(missing_ok=True)
 
 
+class _Pieces:
+    """Gathers what is written to it, and passes it on in large pieces."""
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self._gathered: list[bytes] = []
+        self._waiting = 0
+
+    def write(self, data: bytes, /) -> None:
+        self._gathered.append(data)
+        self._waiting += len(data)
+        if self._waiting >= _GATHER:
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._waiting = 0
+        self._take(data)
+
+
 class LayerSink:
     """Takes a tar stream, and digests, compresses and writes it in one pass. Use `new_layer`."""
 
@@ -78,19 +112,15 @@ class LayerSink:
         self._plain = hashlib.sha256()
         self._compressed = hashlib.sha256()
         self._plain_size = self._compressed_size = 0
-        self._gathered: list[bytes] = []
-        self._waiting = 0
+        self._pieces = _Pieces(self._take)
 
     def write(self, data: bytes, /) -> None:
         """Take some of the tar stream."""
-        self._gathered.append(data)
-        self._waiting += len(data)
-        if self._waiting >= _GATHER:
-            self._pass_on()
+        self._pieces.write(data)
 
     def finish(self) -> WrittenLayer:
         """End the blob, and give it its name."""
-        self._pass_on()
+        self._pieces.pass_on()
         self._emit(self._compressor.finish())
         self._out.flush()
         digest = Digest(self._compressed.hexdigest())
@@ -106,10 +136,7 @@ class LayerSink:
             uncompressed_size=self._plain_size,
         )
 
-    def _pass_on(self) -> None:
-        data = b"".join(self._gathered)
-        self._gathered.clear()
-        self._waiting = 0
+    def _take(self, data: bytes) -> None:
         self._plain.update(data)
         self._plain_size += len(data)
         self._emit(self._compressor.compress(data))
