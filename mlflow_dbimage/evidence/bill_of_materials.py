@@ -8,10 +8,10 @@ Source: CycloneDX 1.6; SPDX 2.3; the purl specification, types `conda`, `deb` an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from packageurl import PackageURL
@@ -21,16 +21,20 @@ from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import CONSTANT_TIME, canonical_json
 
 if TYPE_CHECKING:
+    from cyclonedx.model import HashType
     from cyclonedx.model.component import Component
 
 CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
 SPDX_TYPE = "application/spdx+json"
 
 _TOOL = "mlflow-dbimage"
+_IMAGE, _MODEL = "image", "model"
 _NOTHING = "NOASSERTION"
 _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9.-]+")
 
 Manager = Literal["conda", "pip", "system"]
+#: By the type of a package's URL.
+_MANAGERS: Mapping[str, Manager] = {"conda": "conda", "pypi": "pip", "deb": "system"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,12 @@ def system_purl(
 
 
 def cyclonedx(contents: Contents, tool_version: str) -> bytes:
-    """Write the bill of materials as CycloneDX JSON."""
+    """Write the bill of materials as CycloneDX JSON.
+
+    Every image has one, so it says each thing once: packages are referred to by their number, since readers tell
+    them apart by that, and who manages one is the type of its URL. What packages need each other is not known, and
+    so none is listed as needing nothing.
+    """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
@@ -103,18 +112,18 @@ def cyclonedx(contents: Contents, tool_version: str) -> bytes:
         type=ComponentType.CONTAINER,
         name=contents.model_name,
         version=str(contents.image),
-        bom_ref=str(contents.image),
+        bom_ref=_IMAGE,
     )
-    tool = Component(type=ComponentType.APPLICATION, name=_TOOL, version=tool_version, bom_ref=_TOOL)
     metadata = BomMetaData(component=image, timestamp=datetime.fromisoformat(CONSTANT_TIME.replace("Z", "+00:00")))
-    metadata.tools.components.add(tool)
+    metadata.tools.components.add(Component(type=ComponentType.APPLICATION, name=_TOOL, version=tool_version))
     bom = Bom(serial_number=uuid5(NAMESPACE_URL, str(contents.image)), metadata=metadata)
-    model = _model_component(contents)
-    packages = [_component(package) for package in _in_order(contents.packages)]
-    for component in (model, *packages):
-        bom.components.add(component)
-    bom.register_dependency(image, [model, *packages])
-    return canonical_json(read_json(JsonV1Dot6(bom).output_as_string()))
+    packages = [_component(str(number), each) for number, each in enumerate(_in_order(contents.packages))]
+    components = [_model_component(contents), *packages]
+    bom.components.update(components)
+    bom.register_dependency(image, components)
+    document = read_json(JsonV1Dot6(bom).output_as_string())
+    document["dependencies"] = [each for each in document["dependencies"] if "dependsOn" in each]
+    return canonical_json(document)
 
 
 def spdx(contents: Contents, tool_version: str) -> bytes:
@@ -172,49 +181,51 @@ def _in_order(packages: Iterable[Package]) -> Sequence[Package]:
 
 
 def _model_component(contents: Contents) -> Component:
-    from cyclonedx.model import HashAlgorithm, HashType, Property
+    from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
 
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
         name=contents.model_name,
         version=contents.model_version,
-        bom_ref=f"model:{contents.model_digest}",
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=contents.model_digest.removeprefix("sha256:"))],
+        bom_ref=_MODEL,
+        hashes=_sha256(contents.model_digest.removeprefix("sha256:")),
         properties=[Property(name="mlflow:uri", value=contents.model_uri)],
     )
 
 
-def _component(package: Package) -> Component:
+def _component(reference: str, package: Package) -> Component:
     from cyclonedx.contrib.license.factories import LicenseFactory
-    from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
-    hashes = [HashType(alg=HashAlgorithm.SHA_256, content=package.sha256)] if package.sha256 else []
     return Component(
         type=ComponentType.LIBRARY,
         name=package.name,
         version=package.version,
         purl=PackageURL.from_string(package.purl),
-        bom_ref=package.purl,
-        hashes=hashes,
+        bom_ref=reference,
+        hashes=_sha256(package.sha256),
         licenses=[LicenseFactory().make_from_string(package.licence)] if package.licence else [],
-        properties=[Property(name="dbimage:manager", value=package.manager)],
     )
 
 
+def _sha256(content: str | None) -> list[HashType]:
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return [HashType(alg=HashAlgorithm.SHA_256, content=content)] if content else []
+
+
 def _package_of(component: dict[str, Any]) -> Package:
-    managers = [each["value"] for each in component["properties"] if each["name"] == "dbimage:manager"]
-    if len(managers) != 1 or managers[0] not in get_args(Manager):
-        raise ValueError(f"a component that is managed by {managers}")
-    PackageURL.from_string(component["purl"])  # others rely on its form
+    manager = _MANAGERS.get(PackageURL.from_string(component["purl"]).type)
+    if manager is None:
+        raise ValueError(f"a package that nobody here manages: `{component['purl']}`")
     hashes = [each["content"] for each in component.get("hashes") or () if each["alg"] == "SHA-256"]
     licences = [
         each.get("expression") or each["license"].get("id") or each["license"].get("name")
         for each in component.get("licenses") or ()
     ]
     return Package(
-        manager=managers[0],
+        manager=manager,
         name=str(component["name"]),
         version=str(component["version"]),
         purl=component["purl"],

@@ -338,7 +338,7 @@ _PACKAGES = (
     ),
 )
 _BILL = b"""{"components": [{"name": "toy", "version": "1.0", "purl": "pkg:pypi/toy@1.0",
-"properties": [{"name": "dbimage:manager", "value": "pip"}], "hashes": [{"alg": "SHA-256", "content": "00"}],
+"hashes": [{"alg": "SHA-256", "content": "00"}],
 "licenses": [{"license": {"id": "MIT"}}, {"expression": "MIT"}]}]}"""
 _SIGNATURES = json.dumps(
     {

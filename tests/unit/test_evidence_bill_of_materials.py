@@ -88,6 +88,25 @@ def test_cyclonedx_is_valid_and_comes_back() -> None:
     assert document["metadata"]["timestamp"] == "1980-01-01T00:00:01+00:00"
 
 
+def test_each_part_of_cyclonedx_has_a_reference_of_its_own_and_is_told_once() -> None:
+    # Trivy keeps components by their reference: of two with one, it would look at one.
+    document = json.loads(cyclonedx(CONTENTS, "1.0"))
+    references = [each["bom-ref"] for each in document["components"]]
+    assert len({*references, document["metadata"]["component"]["bom-ref"]}) == len(PACKAGES) + 2
+    assert document["dependencies"] == [{"ref": "image", "dependsOn": sorted(references)}]
+    assert cyclonedx(CONTENTS, "1.0").count(PACKAGES[0].purl.encode()) == 1
+
+
+def test_a_bill_of_an_earlier_version_is_read() -> None:
+    document = json.loads(cyclonedx(CONTENTS, "1.0"))
+    for each in document["components"]:
+        each["bom-ref"] = each.get("purl", "model")
+        each["properties"] = [{"name": "dbimage:manager", "value": "pip"}]
+        if each["name"] == "python":
+            each["licenses"] = [{"license": {"id": "Python-2.0"}}]
+    assert sorted(read_packages(json.dumps(document).encode()), key=str) == sorted(PACKAGES, key=str)
+
+
 def test_spdx_is_valid() -> None:
     from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
@@ -118,7 +137,16 @@ def test_any_licence_survives(packages: list[tuple[str, str, str | None]]) -> No
     json.loads(spdx(replace(CONTENTS, packages=made), "1.0"))
 
 
-@pytest.mark.parametrize("bill", [b"", b"{}", b"[]", b'{"components": [{"purl": "pkg:pypi/a@1"}]}'])
+@pytest.mark.parametrize(
+    "bill",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"components": [{"purl": "pkg:pypi/a@1"}]}',
+        b'{"components": [{"purl": "pkg:npm/a@1", "name": "a", "version": "1"}]}',
+    ],
+)
 def test_what_is_no_bill_is_refused(bill: bytes) -> None:
     with pytest.raises(ValueError):
         read_packages(bill)
