@@ -53,8 +53,10 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
     Raises:
         ServiceError: The registry or the service of the key failed.
     """
-    for media_type, bill in evidence.bills:
-        store.attach(_artifact(evidence.image, media_type, bill, {TITLE: _TITLES[media_type]}))
+    made = [
+        _artifact(evidence.image, media_type, bill, {TITLE: _TITLES[media_type]})
+        for media_type, bill in evidence.bills
+    ]
     if key is None:
         said = [(each.predicate_type, statement.MEDIA_TYPE, each.to_bytes()) for each in evidence.statements]
     else:
@@ -63,7 +65,8 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
         cosign_tags.sign_image(store, evidence.image.digest, evidence.reference, key)
     for kind, media_type, content in said:
         annotations = {TITLE: _TITLES.get(kind, "statement.json"), statement.PREDICATE_ANNOTATION: kind}
-        store.attach(_artifact(evidence.image, media_type, content, annotations))
+        made.append(_artifact(evidence.image, media_type, content, annotations))
+    store.attach(evidence.image.digest, made)
 
 
 def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Source: OCI distribution specification 1.1, "Referrers Tag Schema"; the image la
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.artifact import (
@@ -50,13 +50,13 @@ class LayoutReferrers:
         except ValueError as error:
             raise InputError("base-invalid", f"what refers to {subject} is {error}") from error
 
-    def attach(self, artifact: Artifact) -> None:
-        """Store an artifact, and list it; an equal one is not listed twice."""
-        assert artifact.subject is not None, "what is attached has a subject"
-        tag = referrers_tag(artifact.subject.digest)
-        index = referrers_index((*self.list(artifact.subject.digest), artifact.referrer))
-        self._layout.write_blobs((*artifact.blobs, artifact.manifest, index))
-        self._layout.set_tags({tag: Descriptor(media_type=OCI_INDEX, digest=Digest.of(index), size=len(index))})
+    def attach(self, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+        """Store artifacts that refer to a manifest, and list them; an equal one is not listed twice."""
+        index = referrers_index((*self.list(subject), *(each.referrer for each in artifacts)))
+        blobs = (blob for each in artifacts for blob in (*each.blobs, each.manifest))
+        self._layout.write_blobs((*blobs, index))
+        described = Descriptor(media_type=OCI_INDEX, digest=Digest.of(index), size=len(index))
+        self._layout.set_tags({referrers_tag(subject): described})
 
     def content(self, referrer: Referrer) -> bytes:
         """Read the first blob of an artifact.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from mlflow_dbimage.oci.artifact import Artifact, Referrer
@@ -20,8 +20,8 @@ class ReferrerStore(Protocol):
     def list(self, subject: Digest) -> tuple[Referrer, ...]:
         """List what refers to a manifest."""
 
-    def attach(self, artifact: Artifact) -> None:
-        """Store an artifact and list it under its subject."""
+    def attach(self, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+        """Store artifacts that refer to a manifest, and list them under it."""
 
     def content(self, referrer: Referrer) -> bytes:
         """Read the first blob of an artifact."""

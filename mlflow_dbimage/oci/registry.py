@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -151,9 +151,7 @@ class Repository:
 
     def missing(self, descriptors: Iterable[Descriptor]) -> set[Digest]:
         """Ask which blobs are not here, all at once."""
-        digests = sorted({descriptor.digest for descriptor in descriptors})
-        there = in_parallel(self._uploader().has, digests, _QUESTIONS, threading.Event())
-        return {digest for digest, present in zip(digests, there, strict=True) if not present}
+        return self._lacking({descriptor.digest for descriptor in descriptors})
 
     def push(self, image: Image, report: Callable[[int], None] = lambda size: None) -> Pushed:
         """Push what is missing of an image, then its manifest by digest; no tag is set.
@@ -196,10 +194,16 @@ class Repository:
         """Store a small blob."""
         self._uploader().put(Digest.of(data), len(data), lambda: io.BytesIO(data))
 
+    def put_blobs(self, blobs: Iterable[bytes]) -> None:
+        """Store those of some small blobs that are not there, several at a time."""
+        own = {Digest.of(data): data for data in blobs}
+        lacking = self._lacking(own.keys())
+        wanted = [data for digest, data in own.items() if digest in lacking]
+        in_parallel(self.put_blob, wanted, _WORKERS, threading.Event())
+
     def put_artifact(self, tag: str, artifact: Artifact) -> Digest:
         """Store an artifact under a tag, and return its digest."""
-        for blob in artifact.blobs:
-            self.put_blob(blob)
+        self.put_blobs(artifact.blobs)
         self.put_manifest(tag, artifact.manifest, OCI_MANIFEST)
         return artifact.digest
 
@@ -287,6 +291,11 @@ class Repository:
         was_sent = self._uploader().put(digest, size, body, mount_from=source if mountable else None)
         body.settled()
         return was_sent
+
+    def _lacking(self, digests: Set[Digest]) -> set[Digest]:
+        asked = sorted(digests)
+        there = in_parallel(self._uploader().has, asked, _QUESTIONS, threading.Event())
+        return {digest for digest, present in zip(asked, there, strict=True) if not present}
 
     def _uploader(self) -> Uploader:
         return Uploader(transport=self._transport, repository=self.name)

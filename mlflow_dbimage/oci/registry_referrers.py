@@ -7,7 +7,8 @@ Tag Schema": where a registry keeps no list, a tag named for the image's digest 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.oci.artifact import (
@@ -20,12 +21,14 @@ from mlflow_dbimage.oci.artifact import (
 )
 from mlflow_dbimage.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mlflow_dbimage.oci.digest import Digest
+from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.registry_auth import Access
 from mlflow_dbimage.oci.registry_transport import Call
 from mlflow_dbimage.oci.tombstone import is_tombstone
 
 _TRIES = 5
+_WORKERS = 4
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*rel="?next\b')
 # Docker Hub and old registries answer in all of these ways that they have no such list.
 _NO_LIST = frozenset({400, 401, 403, 404, 405, 406, 501})
@@ -58,18 +61,17 @@ class RepositoryReferrers:
         found = {each.digest: each for each in (*(told or ()), *self._noted(subject))}
         return tuple(found[digest] for digest in sorted(found, key=str))
 
-    def attach(self, artifact: Artifact) -> None:
-        """Store an artifact, and note it where the registry does not.
+    def attach(self, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+        """Store artifacts that refer to a manifest, and note those that the registry does not.
 
         Raises:
             ServiceError: `registry-failed`, others change the list so often that it cannot be written.
         """
-        assert artifact.subject is not None, "what is attached has a subject"
-        for blob in artifact.blobs:
-            self._repository.put_blob(blob)
-        listed = self._repository.put_manifest(str(artifact.digest), artifact.manifest, OCI_MANIFEST)
-        if not listed:
-            self._note(artifact.subject.digest, artifact.referrer)
+        self._repository.put_blobs(blob for each in artifacts for blob in each.blobs)
+        listed = in_parallel(self._put, artifacts, _WORKERS, threading.Event())
+        unlisted = [each.referrer for each, told in zip(artifacts, listed, strict=True) if not told]
+        if unlisted:
+            self._note(subject, unlisted)
 
     def content(self, referrer: Referrer) -> bytes:
         """Fetch the first blob of an artifact.
@@ -81,8 +83,7 @@ class RepositoryReferrers:
 
     def put_tagged(self, tag: str, manifest: bytes, blobs: Iterable[bytes]) -> None:
         """Store a manifest of a form of its own under a tag, after its blobs."""
-        for blob in blobs:
-            self._repository.put_blob(blob)
+        self._repository.put_blobs(blobs)
         self._repository.put_manifest(tag, manifest, OCI_MANIFEST)
 
     def tagged(self, tag: str) -> bytes | None:
@@ -124,19 +125,24 @@ class RepositoryReferrers:
         index = self.tagged(referrers_tag(subject))
         return () if index is None else self._read(index, subject)
 
-    def _note(self, subject: Digest, referrer: Referrer) -> None:
+    def _put(self, artifact: Artifact) -> bool:
+        return self._repository.put_manifest(str(artifact.digest), artifact.manifest, OCI_MANIFEST)
+
+    def _note(self, subject: Digest, referrers: Sequence[Referrer]) -> None:
         # Registries do not compare before they write: another client may have written in between.
+        noted = self._noted(subject)
         for _ in range(_TRIES):
-            noted = self._noted(subject)
-            if referrer in noted:
+            if all(each in noted for each in referrers):
                 return
-            index = referrers_index((*noted, referrer))
+            index = referrers_index((*noted, *referrers))
             self._repository.put_manifest(referrers_tag(subject), index, OCI_INDEX)
-        if referrer not in self._noted(subject):
+            noted = self._noted(subject)
+        lacking = [each.artifact_type for each in referrers if each not in noted]
+        if lacking:
             raise ServiceError(
                 "registry-failed",
                 f"the list of what refers to {subject} in `{self._repository.reference}` does not keep"
-                f" {referrer.artifact_type}",
+                f" {', '.join(lacking)}",
                 hint="others write it at the same time: try again",
             )
 

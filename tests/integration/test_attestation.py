@@ -162,7 +162,7 @@ def test_an_envelope_of_another_type_or_that_nobody_can_read_hides_no_statement(
     )
     other = envelope.sign("text/plain", made.statements[1].to_bytes(), key)
     for artifact in (empty, replace(empty, contents=((ENVELOPE_TYPE, other.to_bytes()),))):
-        store.attach(artifact)
+        store.attach(image.digest, [artifact])
     for opened in (verifying_key(keys[1]), None):
         assert attestation.read_statements(store, image.digest, "report", opened) == ()
     attestation.attach(made, store, key)

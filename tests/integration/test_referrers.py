@@ -47,7 +47,7 @@ def test_a_layout_lists_what_refers_to_an_image(tmp_path: Path) -> None:
     assert there.list(image.digest) == ()
     made = [artifact(image, "sbom", b"1"), artifact(image, "report", b"2")]
     for each in (*made, made[0]):
-        there.attach(each)
+        there.attach(image.digest, [each])
     found = there.list(image.digest)
     assert {each.artifact_type for each in found} == {each.artifact_type for each in made}
     assert len(found) == 2
@@ -62,7 +62,7 @@ def test_what_is_attached_outlives_the_collection_of_garbage(tmp_path: Path, mon
     layout = Layout(tmp_path / "layout")
     layout.write_image(image)
     layout.set_tags({"churn": image.descriptor})
-    LayoutReferrers(layout).attach(artifact(image, "sbom", b"content"))
+    LayoutReferrers(layout).attach(image.digest, [artifact(image, "sbom", b"content")])
     layout.garbage_collect()
     (found,) = LayoutReferrers(layout).list(image.digest)
     assert LayoutReferrers(layout).content(found) == b"content"
@@ -73,7 +73,7 @@ def test_an_artifact_without_content_is_told_of(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.write_image(image)
     empty = Artifact(artifact_type="application/vnd.example", contents=(), subject=image.descriptor)
-    LayoutReferrers(layout).attach(empty)
+    LayoutReferrers(layout).attach(image.digest, [empty])
     (found,) = LayoutReferrers(layout).list(image.digest)
     with pytest.raises(InputError, match="has no content"):
         LayoutReferrers(layout).content(found)
@@ -96,8 +96,9 @@ def test_a_registry_without_lists_keeps_them_under_a_tag(running: RunningRegistr
     repository.push(image)
     there = RepositoryReferrers(registry, repository)
     assert there.list(image.digest) == ()
-    for kind in ("sbom", "report", "sbom"):
-        there.attach(artifact(image, kind, kind.encode()))
+    made = [artifact(image, kind, kind.encode()) for kind in ("sbom", "report")]
+    for each in (made[:1], made, made):
+        there.attach(image.digest, each)
     found = there.list(image.digest)
     assert {each.artifact_type for each in found} == {
         "application/vnd.example.sbom",
@@ -133,7 +134,7 @@ def test_skopeo_reads_the_list_and_the_artifacts(running: RunningRegistry, tmp_p
     repository = Repository(registry, "team/peers")
     image = small_image(tmp_path)
     repository.push(image)
-    RepositoryReferrers(registry, repository).attach(artifact(image, "sbom", b"content"))
+    RepositoryReferrers(registry, repository).attach(image.digest, [artifact(image, "sbom", b"content")])
 
     def raw(reference: str) -> dict:
         place = f"docker://{running.host}/team/peers{reference}"
@@ -151,7 +152,7 @@ def test_oras_reads_the_list_and_pulls_an_artifact_by_its_digest(running: Runnin
     repository = Repository(registry, "team/oras")
     image = small_image(tmp_path)
     repository.push(image)
-    RepositoryReferrers(registry, repository).attach(artifact(image, "sbom", b"content"))
+    RepositoryReferrers(registry, repository).attach(image.digest, [artifact(image, "sbom", b"content")])
     client, place = OrasClient(insecure=True), f"{running.host}/team/oras"
     listed = client.get_manifest(f"{place}:{referrers_tag(image.digest)}", allowed_media_type=[OCI_INDEX])
     (entry,) = listed["manifests"]
