@@ -178,7 +178,12 @@ def _lock_in_cluster(request: BuildRequest, spec: ModelSpec, base: BaseImage, to
 
 
 def _check_name(request: BuildRequest, destination: Destination, image: Image | None) -> None:
-    """Hold the wish to create or update against what is deployed: before any work, and again before naming."""
+    """Hold the wish to create or update against what is deployed: before any work, and again before naming.
+
+    Before any work the destination is asked whatever the wish is: that it does not answer shall show then.
+    """
+    if image is not None and request.mode == "replace":
+        return
     deployed = destination.deployment(request.name)
     if request.mode == "create" and deployed is not None and _differs(deployed.digest, image):
         raise InputError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,12 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image, canonical_json
+from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.shared_checks import NOT_LOADED_THERE, check
 from mlflow_dbimage.whiteout_check import REMAINS
 
 _VERSION = 1
+_WORKERS = 4
 _Record = tuple[str, str]
 #: By the kind that is asked for: what it is called in the registry and by people, and what may come with it.
 _BASE, _LOCK, _ENVIRONMENT = "inventories", "locks", "environments"
@@ -161,11 +164,14 @@ class SharedCache(BuildCache):
         if self._shelf is None:
             return ()
         try:
-            refused = [record for record in self._to_share() if not self._left(record, deployment)]
+            records = tuple(self._to_share())
+            left = in_parallel(
+                lambda record: self._left(record, deployment), records, _WORKERS, threading.Event()
+            )
         except (DbimageError, OSError) as error:
             why = error.message if isinstance(error, DbimageError) else str(error)
             return (f"nothing is left for other machines in `{self._shelf.place}`: {why.splitlines()[0]}",)
-        if refused:
+        if not all(left):
             return (f"nothing is left for other machines: `{self._shelf.place}` takes no layers from elsewhere",)
         return ()
 

@@ -35,7 +35,7 @@ class NotedNames:
 
     def note(self, name: str, *, present: bool) -> None:
         """Note that a name is there, or is no longer, unless the registry itself can be asked."""
-        if self._registry.catalog() is not None:
+        if self._registry.has_catalog():
             return
         names = set(self.names())
         changed = names | {name} if present else names - {name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -19,11 +20,14 @@ from mlflow_dbimage.oci.artifact import is_tag_of_digest
 from mlflow_dbimage.oci.descriptor import Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.registry_referrers import RepositoryReferrers
 from mlflow_dbimage.oci.tombstone import is_tombstone
 from mlflow_dbimage.progress import Progress
+
+_WORKERS = 4
 
 
 class RegistryDestination:
@@ -46,6 +50,7 @@ class RegistryDestination:
         self._scheme = scheme
         self._platform = platform
         self._held: set[tuple[str, str]] = set()
+        self._present: dict[str, set[Digest]] = {}
         self._noted = NotedNames(registry, prefix)
 
     def deployments(self) -> tuple[Deployment, ...]:
@@ -55,43 +60,46 @@ class RegistryDestination:
 
     def deployment(self, name: str) -> Deployment | None:
         """Find a deployment."""
-        repository = self._repository(name)
-        tags = repository.tags()
-        tag = self._scheme.deployed_tag(name, tags)
-        if tag is None or is_tombstone(repository.resolve(tag)[1]):
+        found = self._found(name)
+        if found is None:
             return None
-        image = repository.image(tag, self._platform)
-        return deployment_of(
-            name, f"{repository.reference}@{image.digest}", image, self._scheme.of_name(name, tags)
-        )
+        image, tags = found
+        reference = f"{self._repository(name).reference}@{image.digest}"
+        return deployment_of(name, reference, image, self._scheme.of_name(name, tags))
 
     def image(self, name: str) -> Image:
         """Open the image of a deployment."""
-        deployment = self.deployment(name)
-        repository = self._repository(name)
-        if deployment is None:
-            raise InputError("not-deployed", f"no deployment `{name}` in `{repository.reference}`")
-        return repository.image(deployment.digest, self._platform)
+        found = self._found(name)
+        if found is None:
+            raise InputError("not-deployed", f"no deployment `{name}` in `{self._repository(name).reference}`")
+        return found[0]
 
     def missing(self, name: str, blobs: Iterable[Descriptor]) -> set[Digest]:
-        """Ask which blobs the repository lacks."""
-        return set(self._repository(name).missing(tuple(blobs)))
+        """Ask which blobs the repository lacks; of the others `write` asks no more."""
+        asked = tuple(blobs)
+        lacking = self._repository(name).missing(asked)
+        self._present.setdefault(name, set()).update({each.digest for each in asked} - lacking)
+        return lacking
 
     def write(self, name: str, image: Image, progress: Progress) -> Written:
         """Push an image by its digest."""
         repository = self._repository(name)
         with progress.step(f"pushing to `{repository.reference}`") as step:
             step.total(sum(layer.descriptor.size for layer in image.layers))
-            pushed = repository.push(image, step.advance)
+            pushed = repository.push(image, step.advance, self._present.get(name, set()))
         note = f"{pushed.uploaded} blobs sent, {pushed.mounted} mounted, {pushed.present} were there"
         return Written(sent=pushed.uploaded_bytes, note=note)
 
     def set_name(self, name: str, image: Image, record: ImageRecord) -> Deployment:
-        """Set the tags one after the other, the name's own last."""
+        """Set the tags, the name's own last."""
         repository = self._repository(name)
         tags = self._scheme.tags(name, record, image.digest)
-        for tag in tags:
-            repository.put_manifest(tag, image.manifest, image.media_type)
+
+        def put(tag: str) -> bool:
+            return repository.put_manifest(tag, image.manifest, image.media_type)
+
+        in_parallel(put, tags[:-1], _WORKERS, threading.Event())
+        put(tags[-1])
         self._note_name(name, present=True)
         return deployment_of(name, f"{repository.reference}@{image.digest}", image, tags)
 
@@ -135,6 +143,16 @@ class RegistryDestination:
 
     def _repository(self, name: str) -> Repository:
         return Repository(self._registry, repository_path(self._template, self._prefix, name))
+
+    def _found(self, name: str) -> tuple[Image, tuple[str, ...]] | None:
+        """Open what is deployed under a name; return it with all tags of the repository, or None."""
+        repository = self._repository(name)
+        tags = repository.tags()
+        tag = self._scheme.deployed_tag(name, tags)
+        resolved = None if tag is None else repository.resolve(tag)
+        if tag is None or resolved is None or is_tombstone(resolved[1]):
+            return None
+        return repository.resolved_image(resolved, self._platform, tag), tags
 
     def _names(self) -> tuple[str, ...]:
         if self._scheme.named:

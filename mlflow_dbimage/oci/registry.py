@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from mlflow_dbimage.errors import InputError, ServiceError, VerificationError
 from mlflow_dbimage.oci.artifact import Artifact
@@ -35,8 +35,11 @@ from mlflow_dbimage.oci.registry_transport import Answer, Call, Clock, Transport
 from mlflow_dbimage.oci.registry_upload import Uploader
 from mlflow_dbimage.oci.tombstone import tombstone
 
+_T = TypeVar("_T")
+
 _WORKERS = 4
 _QUESTIONS = 16
+_CATALOG = "/v2/_catalog"
 _NO_CATALOG = frozenset({401, 403, 404, 405, 501})
 #: Registries refuse larger manifests (OCI distribution specification 1.1, "Pushing Manifests").
 _MOST_DOCUMENT = 4 << 20
@@ -64,9 +67,25 @@ class Registry:
 
     def catalog(self) -> tuple[str, ...] | None:
         """List the repositories, or None where the registry does not tell."""
+        return self._of_catalog(
+            lambda access: listed(self.transport, _CATALOG, "repositories", access, _NO_CATALOG)
+        )
+
+    def has_catalog(self) -> bool:
+        """Whether the registry lists its repositories; of thousands it is asked for one."""
+        accepts = _NO_CATALOG | {200}
+
+        def first(access: Access) -> Answer:
+            call = Call(method="GET", place=f"{_CATALOG}?n=1", access=access, accepts=accepts)
+            return self.transport.send(call)
+
+        answer = self._of_catalog(first)
+        return answer is not None and answer.status == 200
+
+    def _of_catalog(self, ask: Callable[[Access], _T | None]) -> _T | None:
         access = Access(scopes=frozenset({"registry:catalog:*"}))
         try:
-            return listed(self.transport, "/v2/_catalog", "repositories", access, _NO_CATALOG)
+            return ask(access)
         except ServiceError as error:
             if error.code != "registry-denied":
                 raise
@@ -133,8 +152,12 @@ class Repository:
             InputError: `base-not-found`, `base-platform`, `base-invalid`.
             VerificationError: `digest-mismatch`.
         """
+        return self.resolved_image(self.resolve(reference), platform, reference)
+
+    def resolved_image(self, resolved: tuple[Descriptor, bytes], platform: Platform, reference: str) -> Image:
+        """Open an image of which the manifest or index was fetched; else as `image`."""
         place = _join(self.reference, reference)
-        descriptor, manifest = self.resolve(reference)
+        descriptor, manifest = resolved
         index = manifest if descriptor.media_type in INDEX_TYPES else None
         if index is not None:
             chosen = chosen_of_index(index, platform, place)
@@ -153,30 +176,37 @@ class Repository:
         """Ask which blobs are not here, all at once."""
         return self._lacking({descriptor.digest for descriptor in descriptors})
 
-    def push(self, image: Image, report: Callable[[int], None] = lambda size: None) -> Pushed:
+    def push(
+        self,
+        image: Image,
+        report: Callable[[int], None] = lambda size: None,
+        present: Set[Digest] = frozenset(),
+    ) -> Pushed:
         """Push what is missing of an image, then its manifest by digest; no tag is set.
 
         Args:
             image: What to push.
             report: Called, in any thread, with the bytes of layers that are done: sent, mounted or there.
+            present: Blobs that are known to be there.
 
         Raises:
             ServiceError: As `Transport.send`; `disk-failed`, a layer cannot be read.
             VerificationError: `digest-mismatch`, a layer's bytes are not what its descriptor says.
         """
         config = image.config_descriptor
-        missing = self.missing([*(layer.descriptor for layer in image.layers), config])
         layers = {layer.descriptor.digest: layer for layer in image.layers}
+        missing = self._lacking({*layers, config.digest} - present)
         lacking = [layer for digest, layer in layers.items() if digest in missing]
         report(
             sum(layer.descriptor.size for layer in image.layers) - sum(each.descriptor.size for each in lacking)
         )
         stop = threading.Event()
-        sent = in_parallel(lambda layer: self._bring(layer, report, stop), lacking, _WORKERS, stop)
+        jobs = [partial(self._bring, layer, report, stop) for layer in lacking]
         if config.digest in missing:
-            self.put_blob(image.config)
+            jobs.append(partial(self._put, image.config))
+        sent = in_parallel(lambda job: job(), jobs, _WORKERS, stop)
         self.put_manifest(str(image.digest), image.manifest, image.media_type)
-        sizes = [layer.descriptor.size for layer, was_sent in zip(lacking, sent, strict=True) if was_sent]
+        sizes = [layer.descriptor.size for layer, was_sent in zip(lacking, sent, strict=False) if was_sent]
         sizes += [config.size] if config.digest in missing else []
         return Pushed(
             uploaded_bytes=sum(sizes) + len(image.manifest),
@@ -192,7 +222,7 @@ class Repository:
 
     def put_blob(self, data: bytes) -> None:
         """Store a small blob."""
-        self._uploader().put(Digest.of(data), len(data), lambda: io.BytesIO(data))
+        self._put(data)
 
     def put_blobs(self, blobs: Iterable[bytes]) -> None:
         """Store those of some small blobs that are not there, several at a time."""
@@ -296,6 +326,9 @@ class Repository:
         asked = sorted(digests)
         there = in_parallel(self._uploader().has, asked, _QUESTIONS, threading.Event())
         return {digest for digest, present in zip(asked, there, strict=True) if not present}
+
+    def _put(self, data: bytes) -> bool:
+        return self._uploader().put(Digest.of(data), len(data), lambda: io.BytesIO(data))
 
     def _uploader(self) -> Uploader:
         return Uploader(transport=self._transport, repository=self.name)

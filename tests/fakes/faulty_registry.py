@@ -58,6 +58,8 @@ class Fault:
     method: str
     path: str
     """A regular expression that is found in the path."""
+    asks: str | None = None
+    """A parameter that the query has."""
     times: int = 1
     """How often; then the registry behaves."""
     skip: int = 0
@@ -70,6 +72,11 @@ class Fault:
     """The connection is cut after so many bytes of the answer's body."""
     alter: Callable[[Reply], Reply] | None = None
     """Changes the true answer."""
+
+    def concerns(self, asked: Asked) -> bool:
+        """Whether a request is of its kind."""
+        named = self.asks is None or self.asks in asked.query
+        return self.method == asked.method and named and re.search(self.path, asked.path) is not None
 
 
 @dataclass(kw_only=True)
@@ -124,7 +131,7 @@ class FaultyRegistry:
     def fault_of(self, asked: Asked) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                if fault.method == asked.method and re.search(fault.path, asked.path) and fault.times > 0:
+                if fault.times > 0 and fault.concerns(asked):
                     if fault.skip > 0:
                         fault.skip -= 1
                         continue

@@ -178,6 +178,7 @@ def test_a_registry_without_a_catalogue_keeps_names_in_an_index(
     tmp_path: Path, registry_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Registry, "catalog", lambda self: None)
+    monkeypatch.setattr(Registry, "has_catalog", lambda self: False)
     destination = RegistryDestination(
         Registry(registry_host), "nocat", "{prefix}/{name}", TagScheme(named=False), LINUX
     )

@@ -154,14 +154,14 @@ def test_in_a_registry_the_image_has_a_tag_while_it_is_proven(registry, in_regis
     found = candidate(tmp_path, "one")
     seen: list[tuple[str, ...]] = []
     repository = Repository(Registry(registry.host), f"{tmp_path.name}/churn")
-    publish(in_registry, found, tmp_path, may=lambda: seen.append(repository.tags()))
+    publish(in_registry, found, tmp_path, "auto", lambda: seen.append(repository.tags()))
     assert seen == [(f"verify-{found.image.digest.short}",)]
     assert sorted(repository.tags()) == sorted(state(in_registry)[1])  # type: ignore[index]
 
 
 @pytest.mark.registry
-@pytest.mark.parametrize(("immutable", "mode"), [(True, "static"), (False, "none")])
-def test_where_tags_never_move_or_nothing_is_proven_it_has_none(
+@pytest.mark.parametrize(("immutable", "mode"), [(True, "auto"), (False, "static"), (False, "none")])
+def test_where_tags_never_move_or_nothing_is_run_it_has_none(
     registry, tmp_path: Path, immutable: bool, mode: Mode
 ):
     scheme = TagScheme(named=False, immutable=immutable)

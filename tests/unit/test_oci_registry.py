@@ -126,7 +126,8 @@ def test_where_nothing_is_mounted_layers_are_sent(
     base = Repository(Registry(server.host, clock=clock.clock), "golden/base").image("v1", LINUX)
     server.mounts = False
     if status is not None:
-        server.faults += [Fault(method="POST", path="uploads/$", reply=error(status, "DENIED", "no mounting"))]
+        refusal = error(status, "DENIED", "no mounting")
+        server.faults += [Fault(method="POST", path="uploads/$", asks="mount", reply=refusal)]
     pushed = here.push(base)
     assert (pushed.uploaded, pushed.mounted) == (3, 0)
     assert problems(here.image(str(image.digest), LINUX)) == ()
@@ -415,13 +416,15 @@ def test_lists_are_read_over_pages(server: FaultyRegistry, here: Repository, ima
     assert here.tags() == ("t0", "t1", "t2", "t3", "t4")
     registry = Registry(server.host)
     assert registry.catalog() == ("other0", "other1", "other2", "other3", "other4", "team/app")
+    assert registry.has_catalog()
     assert Repository(registry, "never/was").tags() == ()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_a_registry_may_have_no_catalog(server: FaultyRegistry, status: int) -> None:
-    server.faults.append(Fault(method="GET", path="_catalog", times=2, reply=error(status, "UNSUPPORTED", "")))
+    server.faults.append(Fault(method="GET", path="_catalog", times=4, reply=error(status, "UNSUPPORTED", "")))
     assert Registry(server.host).catalog() is None
+    assert not Registry(server.host).has_catalog()
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"tags": 1}', b"null"])
