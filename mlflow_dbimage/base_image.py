@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
+from mlflow_dbimage.cluster_roots import root_part
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.evidence.bill_of_materials import Package, system_purl
 from mlflow_dbimage.image_location import ImageLocation
+from mlflow_dbimage.layer_parts import keep_parts_of_base
 from mlflow_dbimage.oci.descriptor import Platform
-from mlflow_dbimage.oci.image import Image
+from mlflow_dbimage.oci.image import Image, Layer
 from mlflow_dbimage.oci.inventory import Inventory, read_inventory
+from mlflow_dbimage.oci.layer_part import PartRecorder
 from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.progress import Progress
 
@@ -126,7 +129,15 @@ def _inventory(image: Image, cache: BuildCache, progress: Progress) -> Inventory
         return Inventory.from_dict(record)
     with progress.step("looking into the base image") as step:
         step.total(sum(layer.descriptor.size for layer in image.layers))
-        inventory = read_inventory(image)
+        noted: list[PartRecorder] = []
+
+        def beside(layer: Layer) -> PartRecorder:
+            noted.append(root_part.recorder())
+            return noted[-1]
+
+        inventory = read_inventory(image, beside)
         step.note(f"glibc {inventory.glibc}")
+    # Bases are large, and often far away: what only clusters ask for is seen in the same reading.
+    keep_parts_of_base(image.layers, [each.part() for each in noted], cache)
     cache.put_record("inventories", key, inventory.to_dict())
     return inventory

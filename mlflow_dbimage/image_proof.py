@@ -14,6 +14,7 @@ from mlflow_dbimage import base_image, expected_output, image_check, reference_c
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.check_report import CheckReport
+from mlflow_dbimage.contract_check import check_contract
 from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.expected_output import ExpectedOutput
 from mlflow_dbimage.failure_causes import cause_in_text
@@ -25,6 +26,7 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.image_files import read_files
 from mlflow_dbimage.progress import Progress
+from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.static_check import check_files
 from mlflow_dbimage.verification import VerificationReport, judge
 from mlflow_dbimage.whiteout_check import remains
@@ -49,6 +51,7 @@ class ProofTools:
     checkers: tuple[Checker, ...]
     """All ways to run an image, the best first."""
     cache: BuildCache
+    catalogue: Catalogue
     limits: CheckLimits
     progress: Progress
 
@@ -63,6 +66,8 @@ class Candidate:
     """Reads what its model should predict for its example; None where nobody has said so."""
     built: bool = False
     """Whether this build made it, so that lock and model are what its record says; any image can say so."""
+    contract: bool = True
+    """Whether it is held against what clusters need; not where that is told apart."""
 
     @property
     def lock(self) -> Digest:
@@ -108,7 +113,7 @@ def prove(candidate: Candidate, mode: Mode, tools: ProofTools, looked: Looked | 
     if mode == "none":
         return judge("none")
     files = _files(candidate, tools, threading.Event()) if looked is None else looked()
-    if mode == "static" or any(each.name == "layers" and each.outcome == "failed" for each in files):
+    if mode == "static" or _has_broken_layers(files):
         return judge("static", static=files)
     ways = [each for each in tools.checkers if mode == "auto" or each.how == "engine"]
     choice = image_check.choose(candidate.image, ways)
@@ -162,16 +167,25 @@ def must_be_proven(report: VerificationReport) -> None:
 
 def _files(candidate: Candidate, tools: ProofTools, stop: threading.Event) -> tuple[Check, ...]:
     image, record = candidate.image, candidate.record
-    base = replace(image, layers=image.layers[: record.base_layers])
+    base, own = replace(image, layers=image.layers[: record.base_layers]), image.layers[record.base_layers :]
     with tools.progress.step("looking at the image's files") as step:
-        step.total(sum(layer.descriptor.size for layer in image.layers[record.base_layers :]))
-        return check_files(
+        step.total(sum(layer.descriptor.size for layer in own))
+        facts = facts_of(own, tools.cache, stop, step.advance)
+        found = check_files(
             image,
             record,
-            lambda layers: facts_of(layers, tools.cache, stop, step.advance),
+            facts,
             lambda: base_image.programs_of(base, tools.cache, tools.progress),
             lambda: remains(image, record, tools.cache),
         )
+        if not candidate.contract or _has_broken_layers(found):
+            return found
+        contract = check_contract(image, record, facts, tools.catalogue, tools.cache)
+    return found if contract is None else (*found, contract)
+
+
+def _has_broken_layers(files: tuple[Check, ...]) -> bool:
+    return any(each.name == "layers" and each.outcome == "failed" for each in files)
 
 
 def _ran(

@@ -12,10 +12,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
+from mlflow_dbimage.cluster_roots import root_part
+from mlflow_dbimage.layer_parts import keep_part
 from mlflow_dbimage.model_layers import LOCK_PATH
 from mlflow_dbimage.oci import validate
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
+from mlflow_dbimage.oci.layer_members import Both
+from mlflow_dbimage.oci.layer_part import LayerPart
 from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.secret_patterns import secrets_in
@@ -71,6 +75,8 @@ class LayerFacts:
     """Files that may be run."""
     hidden: tuple[str, ...] = ()
     """What whiteouts take from the layers below."""
+    has_part: bool = False
+    """Whether it has anything that clusters look at: layers of a model have not."""
 
 
 def facts_of(
@@ -95,7 +101,7 @@ def facts_of(
     facts = {key: _from_record(record) for key, record in records.items() if record is not None}
     unknown = {key: layer for key, layer in zip(keys, layers, strict=True) if key not in facts}
 
-    def read(key: str) -> LayerFacts:
+    def read(key: str) -> tuple[LayerFacts, LayerPart]:
         found = _read(unknown[key], stop)
         report(unknown[key].descriptor.size)
         return found
@@ -103,7 +109,9 @@ def facts_of(
     report(sum(layer.descriptor.size for layer in layers) - sum(each.descriptor.size for each in unknown.values()))
     largest_first = sorted(unknown, key=lambda key: -unknown[key].descriptor.size)
     # Decompressing and hashing, which is most of it, do not hold the interpreter.
-    for key, found in zip(largest_first, in_parallel(read, largest_first, _READERS, stop), strict=True):
+    for key, (found, part) in zip(largest_first, in_parallel(read, largest_first, _READERS, stop), strict=True):
+        if found.has_part:
+            keep_part(unknown[key], part, cache)
         cache.put_record(KIND, key, asdict(found))
         facts[key] = found
     return tuple(facts[key] for key in keys)
@@ -121,10 +129,13 @@ def _from_record(record: Mapping[str, Any]) -> LayerFacts:
     return LayerFacts(**values)
 
 
-def _read(layer: Layer, stop: threading.Event) -> LayerFacts:
-    look = _Look()
-    problems = validate.layer_problems(replace(layer, open=lambda: _opened(layer, stop)), look)
-    return LayerFacts(problems=problems) if problems else look.facts()
+def _read(layer: Layer, stop: threading.Event) -> tuple[LayerFacts, LayerPart]:
+    look, noted = _Look(), root_part.recorder()
+    problems = validate.layer_problems(replace(layer, open=lambda: _opened(layer, stop)), Both(look, noted))
+    if problems:
+        return LayerFacts(problems=problems), LayerPart()
+    part = noted.part()
+    return replace(look.facts(), has_part=bool(part.entries)), part
 
 
 def _opened(layer: Layer, stop: threading.Event) -> BinaryIO:

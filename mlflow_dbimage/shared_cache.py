@@ -21,6 +21,9 @@ from mlflow_dbimage.environment_layers import NOT_LOADED, NOT_RUN
 from mlflow_dbimage.errors import DbimageError
 from mlflow_dbimage.layer_facts import KIND as FACTS
 from mlflow_dbimage.layer_facts import facts_key
+from mlflow_dbimage.layer_parts import KIND as PARTS
+from mlflow_dbimage.layer_parts import OF_BASES as BASE_PARTS
+from mlflow_dbimage.layer_parts import part_key
 from mlflow_dbimage.model_layers import AddedLayer
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
@@ -37,9 +40,9 @@ _Record = tuple[str, str]
 _BASE, _LOCK, _ENVIRONMENT = "inventories", "locks", "environments"
 _NAMES = {_BASE: "base", _LOCK: "lock", _ENVIRONMENT: "environment"}
 _TITLES = {_BASE: "what the base holds", _LOCK: "the lock", _ENVIRONMENT: "the environment's layers"}
-_OF_BASE = ("cluster-pythons", "base-distributions")
-_COMPANIONS = {_BASE: _OF_BASE, _LOCK: (), _ENVIRONMENT: (FACTS, REMAINS)}
-_SHARED = frozenset({*_NAMES, FACTS, REMAINS, *_OF_BASE})
+_OF_BASE = ("cluster-pythons", "base-distributions", BASE_PARTS)
+_COMPANIONS = {_BASE: _OF_BASE, _LOCK: (), _ENVIRONMENT: (FACTS, PARTS, REMAINS)}
+_SHARED = frozenset({*_NAMES, FACTS, PARTS, REMAINS, *_OF_BASE})
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -165,9 +168,7 @@ class SharedCache(BuildCache):
             return ()
         try:
             records = tuple(self._to_share())
-            left = in_parallel(
-                lambda record: self._left(record, deployment), records, _WORKERS, threading.Event()
-            )
+            left = in_parallel(lambda record: self._left(record, deployment), records, _WORKERS, threading.Event())
         except (DbimageError, OSError) as error:
             why = error.message if isinstance(error, DbimageError) else str(error)
             return (f"nothing is left for other machines in `{self._shelf.place}`: {why.splitlines()[0]}",)
@@ -224,6 +225,7 @@ class SharedCache(BuildCache):
             yield from (each for each in known if each[0] == REMAINS)
             for added in (AddedLayer.from_dict(each) for each in content["layers"]):
                 yield FACTS, facts_key(added.descriptor.digest, added.diff_id)
+                yield PARTS, part_key(added.descriptor.digest, added.diff_id)
 
 
 def read_records(data: bytes, kind: str, key: str) -> dict[_Record, dict[str, Any]]:

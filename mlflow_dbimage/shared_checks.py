@@ -17,6 +17,7 @@ from mlflow_dbimage.model_layers import AddedLayer
 from mlflow_dbimage.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.inventory import Inventory
+from mlflow_dbimage.oci.layer_part import KINDS, LayerPart
 
 #: The only note that an environment of another machine may have.
 NOT_LOADED_THERE = "the model did not load or predict on the machine that made its environment's layers"
@@ -33,6 +34,7 @@ _PLACE = re.compile(r"(?:https?://[^/@\s]+|file://)/\S+")
 _CONDA_FILE = re.compile(r"[\w.+!=-]+(?:\.conda|\.tar\.bz2)", re.ASCII)
 _WHEEL_FILE = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
 _LAYER_TYPES = frozenset({OCI_LAYER_TAR, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})
+_LAST_MODE = 0o7777
 _LAST_TIME = 10**14  # in milliseconds; the year 5138
 _ENVIRONMENT_FIELDS = {"bytecode", "bytecode_modules", "notes", "licences", "layers"}
 
@@ -97,9 +99,23 @@ def _base_distributions(content: Mapping[str, Any]) -> bool:
 def _facts(content: Mapping[str, Any]) -> bool:
     LayerFacts(**content)
     tables = ("scripts", "links")
-    return all(
+    return type(content["has_part"]) is bool and all(
         _table(value, _text, keys=_text) if name in tables else _list(value, _text)
         for name, value in content.items()
+        if name != "has_part"
+    )
+
+
+def _part(content: Mapping[str, Any]) -> bool:
+    read = LayerPart.from_dict(content)
+    return content.keys() == {"entries"} and all(
+        kind in KINDS
+        and _path(path)
+        and type(mode) is int
+        and 0 <= mode <= _LAST_MODE
+        and _text(link)
+        and (text is None or _printed(text.decode()))
+        for kind, path, mode, link, text in read.entries
     )
 
 
@@ -189,6 +205,8 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "cluster-pythons": _cluster_python,
     "base-distributions": _base_distributions,
     "layer-facts": _facts,
+    "layer-parts": _part,
+    "base-parts": lambda content: content.keys() == {"layers"} and all(map(_part, content["layers"])),
     "locks": _lock,
     "environments": _environment,
     "remains": lambda content: content.keys() == {"lines"} and _list(content["lines"], _text),

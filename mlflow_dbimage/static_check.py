@@ -12,7 +12,7 @@ from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.layer_facts import LayerFacts
 from mlflow_dbimage.model_checks import Check
 from mlflow_dbimage.oci import validate
-from mlflow_dbimage.oci.image import Image, Layer
+from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.secret_patterns import secrets_in
 
@@ -22,7 +22,7 @@ _NAMED = 3
 def check_files(
     image: Image,
     record: ImageRecord,
-    facts_of: Callable[[Sequence[Layer]], Sequence[LayerFacts]],
+    ours: Sequence[LayerFacts],
     base: Callable[[], Programs],
     remains: Callable[[], Sequence[str]],
 ) -> tuple[Check, ...]:
@@ -31,15 +31,14 @@ def check_files(
     Args:
         image: One of ours.
         record: Its record.
-        facts_of: Gives the facts of layers of ours.
+        ours: The facts of our layers, in their order.
         base: Gives the programs of the image's base.
         remains: Tells what of the base is visible and should not be.
 
     Raises:
-        DbimageError: What `facts_of`, `base` and `remains` raise.
+        DbimageError: What `base` and `remains` raise.
     """
     whole = validate.problems(image, from_layer=len(image.layers))
-    ours = facts_of(image.layers[record.base_layers :])
     broken = [
         f"layer {position}: {problem}"
         for position, facts in enumerate(ours, record.base_layers)

@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_dbimage.base_image import BaseSources
-from mlflow_dbimage.build_cache import BuildCache, cache_key
-from mlflow_dbimage.dcs_contract import ClusterRoot, Finding, Subject, check, is_wanted, read_cluster_root
+from mlflow_dbimage.build_cache import BuildCache
+from mlflow_dbimage.cluster_roots import ClusterRoot
+from mlflow_dbimage.contract_check import cluster_root, subject_of
+from mlflow_dbimage.dcs_contract import Finding, check
 from mlflow_dbimage.dcs_contract.image_rules import recorded_runtime
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.errors import InputError, UsageError, VerificationError
 from mlflow_dbimage.image_location import parse_base
 from mlflow_dbimage.image_proof import ProofTools
-from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
-from mlflow_dbimage.oci.root_listing import read_listing
 from mlflow_dbimage.progress import Progress
 from mlflow_dbimage.runtimes import Catalogue, Runtime
 
 _CLUSTER_PLATFORM = Platform("linux", "amd64")
-#: Raised when what is read of a root changes.
-_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,19 +115,12 @@ def verify(name: str, image: Image, runtime: str | None, tools: VerificationTool
         ServiceError: A registry, engine or program failed.
     """
     asked = _runtime(name, image, runtime, tools.catalogue)
-    sibling = tools.catalogue.for_images(asked) or asked
-    subject = Subject(
-        image=image,
-        root=_root(name, image, tools),
-        runtime=sibling,
-        asked=asked,
-        reference=tools.catalogue.dcs_image(sibling.key),
-    )
+    subject = subject_of(image, _root(name, image, tools), asked, tools.catalogue)
     return StaticReport(
         image=name,
         digest=str(image.digest),
         runtime=asked.key,
-        spark_version=sibling.spark_version_string,
+        spark_version=subject.runtime.spark_version_string,
         findings=check(subject),
     )
 
@@ -172,16 +163,6 @@ def _runtime(name: str, image: Image, wanted: str | None, catalogue: Catalogue) 
 
 
 def _root(name: str, image: Image, tools: VerificationTools) -> ClusterRoot:
-    # The config has the diff IDs of all layers, and the variables that say where programs are.
-    key = cache_key("cluster-root", _FORMAT, str(image.config_descriptor.digest))
-    record = tools.cache.record("cluster-roots", key)
-    if record is not None:
-        return ClusterRoot.from_dict(record)
-    environment = image.environment
     with tools.progress.step(f"looking into `{name}`") as step:
         step.total(sum(layer.descriptor.size for layer in image.layers))
-        listing = read_listing(image, is_wanted, step.advance)
-        step.note(f"{len(listing.nodes)} paths")
-    root = read_cluster_root(listing, environment, (SCORE_PATH, environment.get("PYSPARK_PYTHON", "")))
-    tools.cache.put_record("cluster-roots", key, root.to_dict())
-    return root
+        return cluster_root(image, tools.cache, step.advance)

@@ -163,23 +163,17 @@ class Sandbox:
             stdin.write(text.encode())
             stdin.seek(0)
             view = View.of((*self.readable, *readable), writable, scratch, placed)
-            wrapped = self._wrapped(command, view, network)
-            try:
-                process = subprocess.Popen(
-                    wrapped,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    cwd=scratch,
-                    env=dict(environment),
-                    start_new_session=True,
-                    pass_fds=[each.fileno() for each in handed],
-                )
-            except OSError as error:
-                raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
-            finally:
-                for each in handed:
-                    each.close()
+            files.callback(_close, handed)
+            process = _started(
+                self._wrapped(command, view, network),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=scratch,
+                env=dict(environment),
+                pass_fds=[each.fileno() for each in handed],
+            )
+            _close(handed)
             lines = Lines(stderr, report)
             with _ended_at_last(process):
                 self._watch(process, (scratch, *writable), lines)
@@ -233,6 +227,18 @@ class Sandbox:
         exhausted = sandbox_usage.is_exhausted(next(iter(folders)), used)
         if exhausted:
             raise ModelStopped(f"was running when the machine had nearly no {exhausted} left", exhausted)
+
+
+def _started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, start_new_session=True, **options)
+    except OSError as error:
+        raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -202,6 +202,7 @@ class Toolbox:
                 PackedChecker(roots, scratch, lambda: Sandbox.find(limits_of(self._settings))),
             ),
             cache=cache,
+            catalogue=self._catalogue(),
             limits=CheckLimits.of_machine(),
             progress=self._progress,
         )

@@ -5,9 +5,9 @@ Source: databricks/containers, `ubuntu/python-conda`.
 
 from __future__ import annotations
 
+from mlflow_dbimage.cluster_roots.cluster_root import CONDA_ROOT
+from mlflow_dbimage.cluster_roots.python_home import PythonHome
 from mlflow_dbimage.dcs_contract import repl_packages
-from mlflow_dbimage.dcs_contract.cluster_root import CONDA_ROOT
-from mlflow_dbimage.dcs_contract.python_home import PythonHome
 from mlflow_dbimage.dcs_contract.rule import Rule, Span, Subject, Verdict, found, missing, wrong
 
 _CONDA = Span(below=(9, 0))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from packaging.utils import canonicalize_name
 
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.cluster_roots.cluster_root import CLUSTER_PYTHON, COMPLETION_PYTHON, VIRTUALENV
+from mlflow_dbimage.cluster_roots.python_home import PythonHome
 from mlflow_dbimage.dcs_contract import repl_packages
-from mlflow_dbimage.dcs_contract.cluster_root import CLUSTER_PYTHON, COMPLETION_PYTHON, VIRTUALENV
-from mlflow_dbimage.dcs_contract.python_home import PythonHome
 from mlflow_dbimage.dcs_contract.rule import Rule, Span, Subject, Verdict, found, missing, unknown, wrong
 from mlflow_dbimage.launcher.distribution import PACKAGE
 

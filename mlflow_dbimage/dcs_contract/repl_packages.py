@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from packaging.version import InvalidVersion, Version
 
-from mlflow_dbimage.dcs_contract.python_home import PythonHome
+from mlflow_dbimage.cluster_roots.python_home import PythonHome
 from mlflow_dbimage.dcs_contract.rule import Span, Subject, Verdict, found, missing, wrong
 
 _REQUIRED: Mapping[Span, tuple[str, ...]] = {

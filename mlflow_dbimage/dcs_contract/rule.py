@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from mlflow_dbimage.dcs_contract.cluster_root import ClusterRoot
+from mlflow_dbimage.cluster_roots.cluster_root import ClusterRoot
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.runtimes import DcsImage, Runtime
 

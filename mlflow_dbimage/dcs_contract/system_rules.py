@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlflow_dbimage.dcs_contract.cluster_root import PACKAGES
+from mlflow_dbimage.cluster_roots.cluster_root import PACKAGES
 from mlflow_dbimage.dcs_contract.rule import ALL, Rule, Span, Subject, Verdict, found, missing, unknown, wrong
 from mlflow_dbimage.runtimes.runtime import GLIBC
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_dbimage.oci.image import Image
-from mlflow_dbimage.oci.layer_members import visit
+from mlflow_dbimage.oci.image import Image, Layer
+from mlflow_dbimage.oci.layer_members import Both, Visitor, visit
 from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.oci.system_packages import MOST_STATUS, STATUS, SystemPackage, read_status
 from mlflow_dbimage.oci.tar import Owner
@@ -111,8 +111,12 @@ class _Seen:
         return self.directories, self.glibc, self.texts
 
 
-def read_inventory(image: Image) -> Inventory:
+def read_inventory(image: Image, beside: Callable[[Layer], Visitor] | None = None) -> Inventory:
     """Read all layers of an image; the diff ID of each is verified.
+
+    Args:
+        image: The image.
+        beside: Gives who else is told of what a layer has, in the same reading.
 
     Raises:
         InputError: `base-invalid`, a layer is no tar archive, another one than the config says, or has paths
@@ -122,7 +126,8 @@ def read_inventory(image: Image) -> Inventory:
     seen, programs = _Seen(), Programs()
     for layer in image.layers:
         own, shown = _Seen(), _Shown(programs)
-        visit(layer, _Look(own, seen, shown))
+        look = _Look(own, seen, shown)
+        visit(layer, look if beside is None else Both(look, beside(layer)))
         own.put_on(seen)
         programs.lay(shown)
     text = next((seen.texts[path] for path in OS_RELEASE if path in seen.texts), "")

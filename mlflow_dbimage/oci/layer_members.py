@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from mlflow_dbimage.errors import InputError
@@ -36,6 +37,34 @@ class Visitor(Protocol):
             member: What the archive says of it.
             read: Gives the content of a regular file, if called at once.
         """
+
+
+class Both:
+    """Tells two visitors, so that a layer is read once for both.
+
+    Args:
+        first: Is told first.
+        second: Is told second; what the first one read of a file is not read again.
+    """
+
+    def __init__(self, first: Visitor, second: Visitor) -> None:
+        self._visitors = (first, second)
+
+    def hide(self, path: str) -> None:
+        """Tell both."""
+        for each in self._visitors:
+            each.hide(path)
+
+    def hide_inside(self, folder: str) -> None:
+        """Tell both."""
+        for each in self._visitors:
+            each.hide_inside(folder)
+
+    def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
+        """Tell both."""
+        once = lru_cache(maxsize=1)(read)  # a stream gives the content of a member but once
+        for each in self._visitors:
+            each.see(path, member, once)
 
 
 def read_layer(layer: Layer, what: str, look: Callable[[tarfile.TarInfo, OpenContent], None]) -> Digest:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import base64
 import enum
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.oci import layer_part
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layer_members import relative_path, visit
+from mlflow_dbimage.oci.layer_part import MOST_TEXT, LayerPart
 
 #: Linux's own limit for one lookup (`MAXSYMLINKS`).
 _MOST_LINKS = 40
 # A listing takes about this many bytes for each path, besides its characters; and may take so many in all.
 _COST_OF_PATH = 700
 _MOST_MEMORY = 1 << 30
-#: Larger files are listed without their content.
-MOST_TEXT = 16 << 20
 
 
 class NodeKind(enum.Enum):
@@ -149,14 +150,39 @@ def read_listing(
             leave the root or a hard link to nothing, or there are too many paths.
         VerificationError: `digest-mismatch`, from opening and reading a layer.
     """
-    room = _Room()
-    lower = _Tree(room)
+    stack = _Stack()
     for layer in image.layers:
-        own = _Tree(room)
-        visit(layer, _Look(own, lower, wanted_texts, room))
-        own.put_on(lower)
+        stack.lay(partial(visit, layer), wanted_texts)
         report(layer.descriptor.size)
-    return RootListing(nodes=dict(lower.walk()), texts=lower.texts())
+    return stack.listing()
+
+
+def stacked(parts: Iterable[LayerPart]) -> RootListing:
+    """Return the root that parts of layers make, the lowest first: of paths that were not noted it has nothing.
+
+    Raises:
+        InputError: `base-invalid`, as `read_listing`.
+    """
+    stack = _Stack()
+    for part in parts:
+        stack.lay(lambda look, part=part: look.take(part), lambda path: False)  # type: ignore[misc]
+    return stack.listing()
+
+
+class _Stack:
+    """The layers so far."""
+
+    def __init__(self) -> None:
+        self._room = _Room()
+        self._lower = _Tree(self._room)
+
+    def lay(self, tell: Callable[[_Look], None], wanted_texts: Callable[[str], bool]) -> None:
+        own = _Tree(self._room)
+        tell(_Look(own, self._lower, wanted_texts, self._room))
+        own.put_on(self._lower)
+
+    def listing(self) -> RootListing:
+        return RootListing(nodes=dict(self._lower.walk()), texts=self._lower.texts())
 
 
 class _Room:
@@ -274,7 +300,23 @@ class _Look:
             place.inside.clear()
 
     def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
-        seen = self._linked(path, member) if member.islnk() else self._seen(path, member, read)
+        linked = member.islnk()
+        self._put(path, self._linked(path, member.linkname) if linked else self._seen(path, member, read))
+
+    def take(self, part: LayerPart) -> None:
+        for kind, path, mode, link, text in part.entries:
+            if kind == layer_part.HIDDEN:
+                self.hide(path)
+            elif kind == layer_part.EMPTIED:
+                self.hide_inside(path)
+            elif kind == layer_part.LINKED:
+                self._put(path, self._linked(path, link))
+            else:
+                self._room.take(len(link) + len(text or b""))
+                node = Node(kind=NodeKind(kind), mode=mode, size=len(text or b""), link=link)
+                self._put(path, _Place(node=node, text=text))
+
+    def _put(self, path: str, seen: _Place) -> None:
         place = self._own.make(path)
         place.node, place.text = seen.node, seen.text
         if not _is_folder(place):
@@ -289,8 +331,8 @@ class _Look:
         self._room.take(member.size)
         return _Place(node=_node(member), text=read())
 
-    def _linked(self, path: str, member: tarfile.TarInfo) -> _Place:
-        target = relative_path(member.linkname)
+    def _linked(self, path: str, link: str) -> _Place:
+        target = relative_path(link)
         found = self._own.get(target) or self._lower.get(target)
         if found is None or _is_folder(found):
             raise InputError(

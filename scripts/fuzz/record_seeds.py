@@ -49,6 +49,15 @@ _FACTS: dict[str, object] = {
     "links": {"bin/y": "x"},
     "programs": ["bin/x"],
     "hidden": ["bin"],
+    "has_part": True,
+}
+_PART: dict[str, object] = {
+    "entries": [
+        ["-", "etc", 0, "", None],
+        ["/", "opt/java", 0, "", None],
+        ["file", "etc/os-release", 420, "", "ID=debian\n"],
+        ["symlink", "bin", 511, "usr/bin", None],
+    ]
 }
 _ADDED = {
     "kind": "environment",
@@ -80,6 +89,7 @@ RECORDS: Mapping[str, list[tuple[str, dict[str, object]]]] = {
                 "packages": [{"name": "a", "version": "1", "architecture": "all", "source": "b@1"}],
             },
         ),
+        ("base-parts", {"layers": [_PART]}),
         ("base-distributions", {"files": ["databricks/x"], "owned": {"databricks/RECORD": ["databricks/x"]}}),
         (
             "cluster-pythons",
@@ -119,6 +129,7 @@ RECORDS: Mapping[str, list[tuple[str, dict[str, object]]]] = {
             },
         ),
         ("layer-facts", _FACTS),
+        ("layer-parts", _PART),
         ("remains", {"lines": ["x"]}),
     ],
 }

@@ -21,15 +21,8 @@ from dcs_roots import (
     tar_layer,
 )
 from mlflow_dbimage.build_receipt import LayerRecord
-from mlflow_dbimage.dcs_contract import (
-    RULES,
-    ClusterRoot,
-    Finding,
-    Subject,
-    check,
-    is_wanted,
-    read_cluster_root,
-)
+from mlflow_dbimage.cluster_roots import ClusterRoot, is_wanted, read_cluster_root
+from mlflow_dbimage.dcs_contract import RULES, Finding, Subject, check
 from mlflow_dbimage.model_layers import SCORE_PATH
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD, Platform

@@ -138,8 +138,8 @@ def test_to_renew_is_to_read_nothing_and_to_write_all(tmp_path: Path, filled: Sh
     assert [each.split()[0] for each in filled.asked] == ["write"] * 3
 
 
-def test_to_renew_is_to_solve_anew_where_a_lock_is_known_too(tmp_path: Path, base: Image) -> None:
-    assert left(SharedCache(tmp_path), base) == ()
+def test_to_renew_is_to_solve_anew_where_a_lock_is_known_too(tmp_path: Path) -> None:
+    assert left(SharedCache(tmp_path)) == ()
     cache = SharedCache(tmp_path, renew=True)
     assert used(cache) == ["inventories", "environments"]
     cache.put_record("locks", KEY, CONTENTS["locks"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import pytest
 from mlflow_dbimage.base_image import programs_of
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
-from mlflow_dbimage.layer_facts import LayerFacts, facts_of
+from mlflow_dbimage.layer_facts import facts_of
 from mlflow_dbimage.model_checks import Check
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.digest import Digest
-from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, append
+from mlflow_dbimage.oci.image import Addition, Image, RunConfig, append
 from mlflow_dbimage.oci.programs import Programs
 from mlflow_dbimage.oci.rootfs import image_of_layer
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry
@@ -56,9 +55,7 @@ def checks_of(image: Image, folder: Path, *remains: str) -> dict[str, Check]:
     record = ImageRecord.from_labels(image.labels)
     assert record is not None
     cache = BuildCache(folder / "cache")
-
-    def facts(layers: Sequence[Layer]) -> tuple[LayerFacts, ...]:
-        return facts_of(layers, cache, threading.Event())
+    facts = facts_of(image.layers[1:], cache, threading.Event())
 
     def base() -> Programs:
         return programs_of(replace(image, layers=image.layers[:1]), cache, SilentProgress())

@@ -13,8 +13,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from dcs_roots import Content, Program, dist_info, tar_layer
-from mlflow_dbimage.dcs_contract import is_wanted
-from mlflow_dbimage.dcs_contract.python_home import (
+from mlflow_dbimage.cluster_roots import is_wanted
+from mlflow_dbimage.cluster_roots.python_home import (
     PythonHome,
     distributions,
     read_python_home,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mlflow_dbimage.dcs_contract.python_home import PythonHome, distributions, read_python_home, site_folders
+from mlflow_dbimage.cluster_roots.python_home import PythonHome, distributions, read_python_home, site_folders
 from mlflow_dbimage.oci.inventory import LIBC, OS_RELEASE, glibc_version, read_os_release
 from mlflow_dbimage.oci.root_listing import NodeKind, RootListing
 from mlflow_dbimage.oci.system_packages import STATUS, read_status
@@ -95,6 +95,11 @@ class ClusterRoot:
     conda: PythonHome | None = None
     has_conda_program: bool = False
     conda_environments: Mapping[str, PythonHome] = field(default_factory=dict)
+
+    @property
+    def is_for_clusters(self) -> bool:
+        """Whether it has what clusters run their Python from; what else they need may be missing."""
+        return self.python is not None or (self.conda is not None and self.conda.is_conda)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form."""

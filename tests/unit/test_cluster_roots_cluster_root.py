@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dcs_roots import Content, Program, dist_info, tar_layer
-from mlflow_dbimage.dcs_contract import ClusterRoot, is_wanted, read_cluster_root
-from mlflow_dbimage.dcs_contract.cluster_root import Java
+from mlflow_dbimage.cluster_roots import ClusterRoot, is_wanted, read_cluster_root
+from mlflow_dbimage.cluster_roots.cluster_root import Java
 from mlflow_dbimage.oci.root_listing import read_listing
 from oci_samples import image_of
 
