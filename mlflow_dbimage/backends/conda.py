@@ -26,9 +26,10 @@ from mlflow_dbimage.backends.conda_errors import service_error, unsolvable
 from mlflow_dbimage.backends.conda_keeping import kept_or_new, with_the_rest
 from mlflow_dbimage.backends.conda_offers import offers_of
 from mlflow_dbimage.backends.conda_prefix import settle_shared_paths
-from mlflow_dbimage.backends.conda_records import Channel, channels_of, record_of
+from mlflow_dbimage.backends.conda_records import Channel, channels_of, must_be_sound, record_of
 from mlflow_dbimage.backends.conda_specs import attempts, specifications, virtual_packages
 from mlflow_dbimage.backends.credentials_in_urls import scrubbed, secrets_of
+from mlflow_dbimage.backends.unpacking_watch import UnpackingWatch
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.locking.environment_solver import CondaRequest, CondaSolution
 from mlflow_dbimage.locking.exact_packages import CondaOffer
@@ -76,6 +77,7 @@ class RattlerConda:
                 failure = error
                 continue
             solved = [kept_or_new(record, request, channels) for record in records]
+            must_be_sound(solved)
             packages, contradictions = with_the_rest(solved, request)
             return CondaSolution(packages=packages, notes=(*([note] if note else []), *contradictions))
         raise unsolvable(str(failure), request, functools.partial(self._pythons, request, channels))
@@ -151,9 +153,10 @@ class RattlerConda:
 
         Raises:
             InputError: `model-unsafe`, a package would write where it may not.
-            ServiceError: `channel-failed`, `offline`.
+            ServiceError: `channel-failed`, `offline`; `disk-failed`, what is unpacked would fill the disk.
             VerificationError: `digest-mismatch`.
         """
+        must_be_sound(packages)
         records = [record_of(each) for each in packages]
         content = ContentCheck(self._packages, packages)
         check_local_archives(packages)
@@ -162,7 +165,9 @@ class RattlerConda:
         cache = rattler.PackageCache.from_layers([layer])
         if offline:
             self._refuse_missing(packages, records, cache)
-        with progress.step("installing conda packages") as step:
+        self._packages.mkdir(parents=True, exist_ok=True)
+        watch = UnpackingWatch([self._packages, prefix.parent])
+        with progress.step("installing conda packages") as step, watch:
             step.total(len(packages))
             install = functools.partial(
                 rattler.install,
@@ -172,18 +177,24 @@ class RattlerConda:
                 execute_link_scripts=False,
                 show_progress=False,
                 client=channel_client(self._configured),
-                reporter=_Reporter(step.advance, content.look),
+                reporter=_Reporter(step.advance, content.look, watch),
                 package_cache=cache,
                 alternative_target_prefix=image_prefix,
             )
-            try:
-                self._run(install, [each.url.rsplit("/", 2)[0] for each in packages], offline=offline)
-            except BaseException:  # Ctrl-C as well
-                _let_workers_end()
-                content.refuse()
-                raise
-            content.refuse()
+            urls = [each.url.rsplit("/", 2)[0] for each in packages]
+            self._install(functools.partial(self._run, install, urls, offline=offline), content, watch)
         return settle_shared_paths(prefix)
+
+    @staticmethod
+    def _install(run: Callable[[], None], content: ContentCheck, watch: UnpackingWatch) -> None:
+        try:
+            run()
+        except BaseException:  # Ctrl-C as well
+            _let_workers_end()
+            content.refuse()
+            watch.refuse()
+            raise
+        content.refuse()
 
     def validators(self, request: CondaRequest) -> dict[str, str]:
         """Return size and time of the index of each channel that is a local directory."""
@@ -228,9 +239,19 @@ class RattlerConda:
 class _Reporter:
     """Passes on rattler's word on finished packages, and on those that it is about to install."""
 
-    def __init__(self, advance: Callable[[int], None], look: Callable[[str], None]) -> None:
+    def __init__(self, advance: Callable[[int], None], look: Callable[[str], None], watch: UnpackingWatch) -> None:
         self._advance = advance
         self._look = look
+        self._watch = watch
+
+    def on_populate_cache_start(self, operation: int, package_name: str) -> int:
+        """Take note of a package that is fetched and unpacked, if it is not in the cache."""
+        self._watch.begin(operation, package_name)
+        return operation
+
+    def on_populate_cache_complete(self, cache_entry: int) -> None:
+        """Take note that it is in the cache."""
+        self._watch.end(cache_entry)
 
     def on_link_start(self, operation: int, package_name: str) -> int:
         """Look at a package that is in the cache now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 import rattler
 from rattler.exceptions import InvalidChannelError
 
-from mlflow_dbimage.errors import InputError
+from mlflow_dbimage.errors import InputError, ServiceError
+from mlflow_dbimage.locking.field_checks import checked_conda
 from mlflow_dbimage.locking.lock_inputs import without_credentials
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 
 # What Anaconda's `defaults` stands for on Linux.
 _DEFAULTS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
+
+_MOST_SHOWN = 10
 
 # What every record has as a field of its own, or what differs between mirrors of one channel.
 _NOT_METADATA = frozenset(
@@ -66,22 +69,49 @@ def channels_of(names: Sequence[str], channel_map: Mapping[str, str]) -> list[Ch
 def package_of(record: rattler.RepoDataRecord, channels: Sequence[Channel]) -> CondaPackage:
     """Return a solved record as a package of a lock, without credentials."""
     data = json.loads(record.to_json())
+    subdir = data["url"].rsplit("/", 2)[1]  # what it says of itself may be another
     channel = next(each for each in channels if data["url"].startswith(f"{each.url}/"))
-    place = f"{data['subdir']}/{data['fn']}"
+    place = f"{subdir}/{data['fn']}"
     return CondaPackage(
         name=data["name"],
         version=data["version"],
         build=data["build"],
         build_number=data["build_number"],
-        subdir=data["subdir"],
+        subdir=subdir,
         file_name=data["fn"],
-        sha256=data["sha256"],
+        sha256=data.get("sha256") or "",
         size=data.get("size"),
         channel=channel.name,
         canonical_url=f"{channel.canonical}/{place}",
         url=data["url"],
         metadata={key: data[key] for key in sorted(data.keys() - _NOT_METADATA)},
     )
+
+
+def must_be_sound(packages: Iterable[CondaPackage]) -> None:
+    """Refuse packages of which a channel says what must not be locked or installed.
+
+    Raises:
+        ServiceError: `channel-failed`; lists all of them.
+    """
+    wrong = [f"`{each.channel}`: {each.file_name}: {fault}" for each in packages if (fault := _fault(each))]
+    if wrong:
+        listed = "\n  ".join(wrong[:_MOST_SHOWN])
+        raise ServiceError(
+            "channel-failed",
+            f"what a conda channel says of its packages is malformed:\n  {listed}",
+            hint="index the channel again, or map its name to a mirror that is right",
+        )
+
+
+def _fault(package: CondaPackage) -> str | None:
+    if not package.sha256:
+        return "the channel does not say its sha256"
+    try:
+        checked_conda(package)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def record_of(package: CondaPackage) -> rattler.RepoDataRecord:

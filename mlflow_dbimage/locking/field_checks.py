@@ -25,10 +25,11 @@ _PIP_VERSION = re.compile(r"[A-Za-z0-9!+._-]+")
 _PIP_NAME = re.compile(r"[a-z0-9-]{1,255}")
 # Source: conda enhancement proposal 26, "Identifying packages and channels"; versions as conda has them.
 _CONDA_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,254}")
+# Numbers of more digits are none for those who read them.
 _CONDA_VERSION = re.compile(
-    r"(?:[0-9]{1,9}!)?[0-9a-zA-Z]+(?:[._][0-9a-zA-Z]+)*_?(?:\+[0-9a-zA-Z]+(?:[._][0-9a-zA-Z]+)*_?)?"
+    r"(?!.*[0-9]{19})(?:[0-9]{1,9}!)?[0-9a-zA-Z]+(?:[._][0-9a-zA-Z]+)*_?(?:\+[0-9a-zA-Z]+(?:[._][0-9a-zA-Z]+)*_?)?"
 )
-_CONDA_BUILD = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+]*")
+_CONDA_BUILD = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+]{0,63}")
 _CONDA_ARCHIVE = re.compile(r".+-[^-]+-[^-]+\.(?:conda|tar\.bz2)")
 # What people read, and no terminal obeys.
 _TEXT = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]+")

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 import warnings
 import zipfile
@@ -30,6 +31,7 @@ from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locked_env import conda_request
 from mlflow_dbimage.model_reference import parse
+from mlflow_dbimage.oci import disk_room
 from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_TAR, Descriptor, Platform
 from mlflow_dbimage.oci.digest import Digest
@@ -130,8 +132,8 @@ def wheel_through_a_link(folder: Path) -> None:
     install_wheel(make_wheel(folder, "evil", files={"evil/new.py": b"x"}), folder / "env", "3.11", "/p")
 
 
-def conda(paths: Iterable[dict[str, object]], *members: Member) -> Attack:
-    """A package whose `paths.json` says what it likes."""
+def conda(paths: Iterable[dict[str, object]], *members: Member, **said: object) -> Attack:
+    """A package whose `paths.json` says what it likes, in a channel whose index does so too."""
 
     def install(folder: Path) -> None:
         channel = make_toy_channel(folder / "channel", [toy_python("3.11.7"), ToyPackage(name="evil")])
@@ -148,6 +150,7 @@ def conda(paths: Iterable[dict[str, object]], *members: Member) -> Attack:
         entry = known["packages"][package.name]
         entry["size"], entry["sha256"] = package.stat().st_size, Digest.of(package.read_bytes()).hex
         entry.pop("md5", None)
+        entry.update(said)
         for other in repodata.parent.glob("repodata*"):
             shutil.rmtree(other) if other.is_dir() else other.unlink()
         repodata.write_text(json.dumps(known))
@@ -157,6 +160,10 @@ def conda(paths: Iterable[dict[str, object]], *members: Member) -> Attack:
         solver.conda.install(packages, folder / "env", "linux-64", offline=False, progress=SilentProgress())
 
     return install
+
+
+#: Zeros, of which a disk that the test makes small has no room for half.
+conda_bomb = conda([{"_path": "big", "path_type": "hardlink"}], member("big", bytes(24 << 20)))
 
 
 def path_of(path: str, kind: str = "hardlink", **more: object) -> dict[str, object]:
@@ -323,7 +330,15 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         "channel-failed",
     ),
     "a package links out, hard": (conda([path_of("x")], hard("x", "OUTSIDE/secret")), "channel-failed"),
+    "a package is a bomb": (conda_bomb, "disk-failed"),
     "a package lacks what it lists": (conda([path_of("x")]), "channel-failed"),
+    # Channels.
+    "a channel's package has a build string that is none": (conda([], build="../0"), "channel-failed"),
+    "a channel's package has no hash": (conda([], sha256=None), "channel-failed"),
+    "a channel's package says that modules lie elsewhere": (
+        conda([], python_site_packages_path="../../outside"),
+        "channel-failed",
+    ),
     # Models.
     "a model laughs a billion times": (model(MLmodel=LAUGHS), "model-invalid"),
     "a model is nested without end": (model(MLmodel=DEEP), "model-invalid"),
@@ -357,12 +372,27 @@ def nothing_happened_outside(folder: Path) -> bool:
     )
 
 
+def make_small(folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk have so much room beside its reserve and what is in a folder now."""
+
+    def used() -> int:
+        found = subprocess.run(["du", "-sk", folder], capture_output=True, text=True, check=False)
+        return int(found.stdout.split()[0]) << 10
+
+    usage, before = shutil.disk_usage(folder), used()
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda place: usage._replace(free=disk_room.RESERVE + room + before - used())
+    )
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_each_attack_is_refused(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, code = ATTACKS[name]
     if attack is compressed_archive:
         usage = shutil.disk_usage(folder)._replace(free=(256 << 20) + 1000)
         monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    if attack is conda_bomb:
+        make_small(folder, 5 << 20, monkeypatch)
     with pytest.raises(DbimageError) as caught:
         attack(folder)
     assert caught.value.code == code

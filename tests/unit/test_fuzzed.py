@@ -28,6 +28,7 @@ FOUND = (
     ("config", b'{"rootfs": {"diff_ids": []}}'),
     ("config", b'{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}, "config": {"Env": [7]}}'),
     ("config", b'{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}, "history": [7]}'),
+    ("base-environment", seed("base-environment").replace(b'"3.11.7"', b'"3.' + b"9" * 99 + b'"')),
     ("wheel-record", b"x/__init__.py,,\n*\n"),
     ("wheel-scripts", b"*a[console_scripts]\n"),
     ("wheel-scripts", b"[console_scripts]\nx = :\n"),

@@ -236,7 +236,9 @@ def test_the_bases_installers_meet_conda_requirements_for_theirs(
 def test_the_same_package_through_another_mirror_is_the_bases_own(site: Site) -> None:
     elsewhere = tuple(
         replace(
-            each, url=f"https://gone.example/a/linux-64/{each.file_name}", canonical_url=f"https://x/{each.name}"
+            each,
+            url=f"https://gone.example/a/linux-64/{each.file_name}",
+            canonical_url=f"https://x.example/b/linux-64/{each.file_name}",
         )
         for each in site.base.conda
     )
