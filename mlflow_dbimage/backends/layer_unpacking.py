@@ -109,6 +109,10 @@ class _Unpacking:
             return
         self._remove(path)
         if member.issym():
+            if not member.linkname or "\0" in member.linkname:
+                raise VerificationError(
+                    "image-invalid", f"`{member.name}` in a layer is a link that leads nowhere"
+                )
             os.symlink(member.linkname, path)
         elif member.islnk():
             _link(path, self._path(member.linkname))

@@ -246,6 +246,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         unpacked(link("out", "../outside"), hard("mine", "out/secret")),
         "image-invalid",
     ),
+    "a layer has a link without a target": (unpacked(link("x", "")), "image-invalid"),
     "a layer hides what is outside": (unpacked(member(".wh...")), "image-invalid"),
     "a layer has a device": (unpacked(member("disk", kind=tarfile.BLKTYPE)), "image-invalid"),
     "a layer has a pipe": (unpacked(member("pipe", kind=tarfile.FIFOTYPE)), "image-invalid"),
