@@ -110,6 +110,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         InputError: `not-deployed`; `already-deployed`, the new name is taken, or the deployment was changed
             meanwhile; `cannot-rebase`; and as `base_image.fetch`.
         MatchError: `unknown-runtime`, `runtime-mismatch`.
+        VerificationError: `not-trusted`, the result would be signed, and the image is not signed by that key.
     """
     started = time.monotonic()
     key = tools.signer()
@@ -118,6 +119,8 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
     with disk_errors():
         image = tools.destination.image(request.name)
         old, layers = _parts(request.name, image)
+        store = tools.destination.beside(request.name)
+        rebase_evidence.must_be_signed(request.name, image.digest, store, key)
         base = base_image.fetch(
             request.base, Platform.parse(old.platform), tools.bases, tools.cache, tools.progress
         )
@@ -134,7 +137,7 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
                 image=moved,
                 record=record,
                 report=report,
-                packages=lambda: _packages(tools.destination.beside(request.name), image.digest, base, key),
+                packages=lambda: _packages(store, image.digest, base, key),
                 origin=lambda: rebase_evidence.origin_of(record, tools.store),
             )
             place = Place(name=request.new_name, store=tools.destination.beside(request.new_name))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fakes.faulty_registry import FaultyRegistry, faulty_registry
-from mlflow_dbimage import attestation, image_evidence, model_image, model_layers
+from mlflow_dbimage import attestation, cosign_tags, image_evidence, model_image, model_layers
 from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.base_image import BaseImage, fetch
 from mlflow_dbimage.build_cache import BuildCache
@@ -20,7 +20,7 @@ from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.destinations.deployment import Deployment, Destination, TagScheme
 from mlflow_dbimage.destinations.layout import LayoutDestination
 from mlflow_dbimage.destinations.registry import RegistryDestination
-from mlflow_dbimage.errors import InputError, MatchError
+from mlflow_dbimage.errors import InputError, MatchError, VerificationError
 from mlflow_dbimage.evidence.bill_of_materials import SPDX_TYPE, Package, read_packages
 from mlflow_dbimage.evidence.signing_key import KeyPair
 from mlflow_dbimage.image_evidence import Place, ProvenImage
@@ -393,12 +393,27 @@ def test_a_bill_that_the_key_has_not_signed_is_not_signed_anew(
     place = Place(name="churn", store=layout.beside("churn"))
     image_evidence.attach(held, place, "cyclonedx", None, QUIET)
     workshop.signer = lambda: key
+    cosign_tags.sign_image(layout.beside("churn"), image.digest, "churn", key)
     receipt = workshop.rebase(layout, "b", new_name="unsigned")
     unsigned = "no bill of materials is attached: the image had none that the key has signed on its old base"
     assert receipt.notes[1:] == (unsigned,)
     image_evidence.attach(held, place, "cyclonedx", key, QUIET)
     moved = Digest.parse(workshop.rebase(layout, "b", new_name="signed").digest)
     assert read_packages(attestation.bill(layout.beside("signed"), moved, key=key)) == (package,)
+
+
+def test_what_the_key_has_not_signed_is_not_signed_anew(
+    workshop: Workshop, layout: LayoutDestination, tmp_path: Path
+) -> None:
+    mine, other = (signing_key(str(key_pair(tmp_path / name)[0])) for name in ("mine", "other"))
+    image, _ = workshop.image("a")
+    store = layout.beside("churn")
+    workshop.signer = lambda: mine
+    cosign_tags.sign_image(store, image.digest, "churn", other)
+    workshop.bases = Bases({})  # it is refused before anything is fetched
+    with pytest.raises(VerificationError, match="`churn` is not signed by the key") as caught:
+        workshop.rebase(layout, "b")
+    assert caught.value.code == "not-trusted"
 
 
 def test_a_key_that_cannot_be_opened_costs_nothing(workshop: Workshop, layout: LayoutDestination) -> None:
