@@ -107,7 +107,7 @@ class BaseRequest:
 
     @property
     def layers(self) -> int:
-        """Most layers that the environment may take."""
+        """Most layers that the environment's packages may take."""
         return self.settings.layers
 
     def environment_options(self, glibc: str) -> EnvironmentOptions:

@@ -15,7 +15,7 @@ from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
 
 #: Version of the record's form and of everything that decides bytes: layers, paths, normalisation.
-FORMAT = 2
+FORMAT = 3
 
 RECORD_LABEL = "dev.dbimage.record"
 

@@ -118,7 +118,7 @@ class BuildRequest:
 
     @property
     def layers(self) -> int:
-        """Most layers that the environment may take."""
+        """Most layers that the environment's packages may take."""
         return self.settings.layers
 
     @property

@@ -82,7 +82,7 @@ class EnvironmentWish:
     bytecode: str
     """`imported`, `all` or `none`."""
     budget: int
-    """Most layers that it may take."""
+    """Most layers that its packages may take."""
     style: LayerStyle
     base: BaseEnvironment | None = None
     """What the base has at the prefix: then only what differs is laid over it. None where it has nothing."""

@@ -18,6 +18,8 @@ from mlflow_dbimage.model_spec import ModelSpec
 
 #: A package of at least so many bytes gets a layer of its own: what `model_layers` calls large, compressed.
 _LARGE = 4 << 20
+# gzip leaves about a third of texts.
+_OF_TEXT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ def predict_layers(locked: LockedEnv, spec: ModelSpec, budget: int) -> tuple[Pre
     Args:
         locked: What of the environment the base has not; packages of no known size count as nothing.
         spec: The model.
-        budget: Most layers that the environment may take.
+        budget: Most layers that the environment's packages may take.
     """
     packages: list[CondaPackage | LockedWheel] = [*locked.conda, *locked.wheels]
     by_size = sorted(packages, key=lambda each: (-_size(each), each.name))
@@ -54,7 +56,7 @@ def predict_layers(locked: LockedEnv, spec: ModelSpec, budget: int) -> tuple[Pre
         _layer("other conda packages", [each for each in rest if isinstance(each, CondaPackage)]),
         _layer("other packages", [each for each in rest if isinstance(each, LockedWheel)]),
     ]
-    return (*own, *(each for each in shared if each.packages), _scoring(), *_model(spec))
+    return (*own, *(each for each in shared if each.packages), _lock(locked), _scoring(), *_model(spec))
 
 
 def _layer(title: str, packages: Sequence[CondaPackage | LockedWheel]) -> PredictedLayer:
@@ -67,9 +69,13 @@ def _size(package: CondaPackage | LockedWheel) -> int:
     return archive * 5 // 4 if isinstance(package, LockedWheel) else archive
 
 
+def _lock(locked: LockedEnv) -> PredictedLayer:
+    size = sum(map(len, locked.files().values())) // _OF_TEXT
+    return PredictedLayer(kind="environment", title="lock", size=size, packages=0)
+
+
 def _scoring() -> PredictedLayer:
-    # Source text of a few kilobytes a file; gzip leaves about a third.
-    size = sum(entry.size for entry in scoring_entries()) // 3
+    size = sum(entry.size for entry in scoring_entries()) // _OF_TEXT
     return PredictedLayer(kind="scoring", title="scoring code", size=size, packages=0)
 
 

@@ -1,4 +1,4 @@
-"""The layers that an image gets on top of its base: environment by distribution, then scoring code, then model.
+"""The layers that an image gets on top of its base: environment by distribution, lock, scoring code, model.
 
 Least changing first, so that a new version of a model costs its own bytes. Layers are pure additions: what is
 below is never needed to understand one, so equal contents are equal layers on any base.
@@ -34,7 +34,7 @@ _LARGE = 12 << 20
 #: A model file of at least this many bytes gets a layer of its own, so that small changes beside it cost little.
 HEAVY_MODEL_FILE = 200 << 20
 _WRITERS = 2
-# Titles of layers that several distributions share, and of one that holds none.
+# Titles of layers that several distributions share, and of the one that holds none.
 _OTHER_CONDA, _OTHER, _LOCK = "other conda packages", "other packages", "lock"
 
 Parents = Mapping[str, tuple[int, int, int]]
@@ -142,7 +142,7 @@ def write_environment(
     style: LayerStyle,
     report: Callable[[int], None] = lambda size: None,
 ) -> tuple[AddedLayer, ...]:
-    """Write an environment's layers, and the lock files beside the last of them.
+    """Write an environment's layers, and one more of the lock files: every lock differs, and few packages do.
 
     Args:
         groups: As `group` gives them.
@@ -150,7 +150,7 @@ def write_environment(
         style: How layers are written.
         report: Called with the bytes of each layer that is done, uncompressed.
     """
-    groups = groups or [LayerGroup(title=_LOCK, distributions=())]
+    groups = [*groups, LayerGroup(title=_LOCK, distributions=())]
     locks = [file_entry(f"{LOCK_PATH[1:]}/{name}", data, 0o644) for name, data in lock_files.items()]
 
     def write(position: int) -> AddedLayer:

@@ -175,7 +175,10 @@ class Settings:
         ),
     )
     layers: int = field(
-        default=12, metadata=_expert(kinds.integer(1, 40), "most layers that the environment may take")
+        default=12,
+        metadata=_expert(
+            kinds.integer(1, 40), "most layers that the environment's packages may take; its lock has one more"
+        ),
     )
     shared_cache: str = field(
         default="auto",

@@ -184,7 +184,7 @@ def test_a_model_of_the_bases_packages_adds_its_own_files_alone(site: Site) -> N
 def test_what_is_laid_over_is_the_lock_installed_whole(site: Site) -> None:
     receipt = site.build("changed", "array==2.0", "frame", "extra")
     record = site.record("changed")
-    assert kinds(record) == ["whiteouts", "environment", "scoring", "model"]
+    assert kinds(record) == ["whiteouts", "environment", "environment", "scoring", "model"]
     assert record.layers[1].contents == ("array 2.0", "extra 1.0", "frame 2.0")
     assert problems(site.image("changed"), from_layer=record.base_layers) == ()
     digest, whole = site.whole("changed")

@@ -126,7 +126,7 @@ def test_what_differs_is_laid_over(workshop: Workshop, bytecode: str) -> None:
     new = workshop.lock("one =2", "two =1")
     over = workshop.layers(new, base, bytecode)
     assert contents(over) == ["one 2"]
-    assert [layer.kind for layer in over.layers] == ["whiteouts", "environment"]
+    assert [layer.kind for layer in over.layers] == ["whiteouts", "environment", "environment"]
     whole = workshop.tree("whole", *workshop.readable(workshop.layers(new, bytecode=bytecode)))
     assert workshop.tree("over", *below, *workshop.readable(over)) == whole
     compiled = [path for path in whole if path.endswith(".pyc")]

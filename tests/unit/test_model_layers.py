@@ -82,6 +82,16 @@ def test_layers_are_the_same_wherever_they_are_written(tmp_path: Path) -> None:
     assert written("one") == written("another")
 
 
+def test_another_lock_is_another_layer_and_no_other(tmp_path: Path) -> None:
+    style = LayerStyle(directory=tmp_path, compression=Compression.GZIP, parents={})
+    entries = (file_entry("opt/dbimage/env/six.py", b"", 0o644),)
+    groups = group(env_of(PackedDistribution(name="six", version="1", manager="pip", entries=entries)), 12)
+    one, other = (write_environment(groups, {"pylock.toml": lock}, style) for lock in (b"one", b"other"))
+    assert [each.title for each in one] == ["other packages", "lock"]
+    assert one[0] == other[0]
+    assert one[1].diff_id != other[1].diff_id
+
+
 def test_the_scoring_layer_has_all_that_the_launcher_starts(tmp_path: Path) -> None:
     entries = {entry.path: entry for entry in scoring_entries()}
     assert entries["opt/dbimage/bin/score"].mode == 0o755
