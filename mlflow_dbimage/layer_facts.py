@@ -20,7 +20,7 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Layer
 from mlflow_dbimage.oci.layer_members import Both
 from mlflow_dbimage.oci.layer_part import LayerPart
-from mlflow_dbimage.oci.parallel import in_parallel
+from mlflow_dbimage.oci.parallel import in_parallel, threads_that_compute
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.secret_patterns import secrets_in
 
@@ -28,7 +28,6 @@ from mlflow_dbimage.secret_patterns import secrets_in
 _FORMAT = 3
 KIND = "layer-facts"
 
-_READERS = 2
 _SMALL = 1 << 20
 _OURS = ("opt/dbimage/",)
 _NOT_OURS = (f"{IMAGE_PREFIX[1:]}/",)
@@ -108,8 +107,8 @@ def facts_of(
 
     report(sum(layer.descriptor.size for layer in layers) - sum(each.descriptor.size for each in unknown.values()))
     largest_first = sorted(unknown, key=lambda key: -unknown[key].descriptor.size)
-    # Decompressing and hashing, which is most of it, do not hold the interpreter.
-    for key, (found, part) in zip(largest_first, in_parallel(read, largest_first, _READERS, stop), strict=True):
+    reading = in_parallel(read, largest_first, threads_that_compute(), stop)
+    for key, (found, part) in zip(largest_first, reading, strict=True):
         if found.has_part:
             keep_part(unknown[key], part, cache)
         cache.put_record(KIND, key, asdict(found))

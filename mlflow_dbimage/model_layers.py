@@ -20,6 +20,7 @@ from mlflow_dbimage.oci.compression import Compression
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.layer import write_layer
+from mlflow_dbimage.oci.parallel import threads_that_compute
 from mlflow_dbimage.oci.tar import EntryKind, TarEntry, file_entry, sorted_with_parents, whiteouts
 from mlflow_dbimage.packed_env import IMAGE_PREFIX, PackedDistribution, PackedEnv
 
@@ -33,7 +34,6 @@ _ENVIRONMENT_LINK = IMAGE_PREFIX[1:]
 _LARGE = 12 << 20
 #: A model file of at least this many bytes gets a layer of its own, so that small changes beside it cost little.
 HEAVY_MODEL_FILE = 200 << 20
-_WRITERS = 2
 # Titles of layers that several distributions share, and of the one that holds none.
 _OTHER_CONDA, _OTHER, _LOCK = "other conda packages", "other packages", "lock"
 
@@ -162,8 +162,7 @@ def write_environment(
         report(sum(each.size for each in groups[position].distributions))
         return added
 
-    # Framing holds the interpreter, hashing and compressing do not: two writers keep two cores busy.
-    with ThreadPoolExecutor(_WRITERS) as pool:
+    with ThreadPoolExecutor(threads_that_compute()) as pool:
         return tuple(pool.map(write, range(len(groups))))
 
 

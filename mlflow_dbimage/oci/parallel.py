@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+_MOST_THREADS = 4
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+def threads_that_compute() -> int:
+    """Return how many threads that hash and compress keep this machine's cores busy.
+
+    What they do in Python holds the interpreter, so that many would wait for each other.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _MOST_THREADS)
 
 
 def in_parallel(work: Callable[[_T], _R], items: Iterable[_T], workers: int, stop: threading.Event) -> list[_R]:
