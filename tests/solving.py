@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlflow_dbimage.backends.conda import RattlerConda
 from mlflow_dbimage.backends.pip import UvResolver
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.environment_spec import EnvironmentSpec, Requirement
 from mlflow_dbimage.locking.environment_solver import EnvironmentOptions, Solver
@@ -18,9 +19,9 @@ ARM64 = Platform("linux", "arm64")
 
 
 def make_solver(root: Path) -> Solver:
-    for name in ("conda", "uv", "wheels", "work"):
+    for name in ("conda", "uv", "wheels", "unpacked", "work"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    wheels = WheelStore(root / "wheels")
+    wheels = WheelStore(root / "wheels", UnpackedWheels(root / "unpacked"))
     return Solver(
         conda=RattlerConda(root / "conda"),
         pip=UvResolver(root / "uv", wheels, sandbox),

@@ -1,4 +1,4 @@
-"""Tiny wheels and source distributions made on the spot."""
+"""Tiny wheels and source distributions made on the spot; wheels are listed and installed without a store."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import base64
 import hashlib
 import io
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from mlflow_dbimage.backends.wheel_files import unpack
+from mlflow_dbimage.backends.wheel_prefix import PlacedWheel
+from mlflow_dbimage.locking.package_owners import WheelContents
 
 
 def wheel_name(name: str, version: str, tag: str = "py3-none-any") -> str:
@@ -42,6 +47,21 @@ def make_wheel(
         for member, content in members.items():
             archive.writestr(zipfile.ZipInfo(member), content)
     return path
+
+
+def read_contents(wheel: Path, python_minor: str) -> WheelContents:
+    """Return where each file of a wheel is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        return unpack(wheel, "", Path(folder)).contents(python_minor)
+
+
+def install_wheel(
+    wheel: Path, prefix: Path, python_minor: str, interpreter: str, omitted: Iterable[str] = ()
+) -> None:
+    """Install a wheel into a prefix."""
+    with tempfile.TemporaryDirectory() as folder:
+        into = PlacedWheel(prefix, python_minor, interpreter, omitted)
+        into.put(unpack(wheel, "", Path(folder)), Path(folder))
 
 
 def make_sdist(directory: Path, name: str, version: str = "1.0", setup: str = "") -> Path:

@@ -21,6 +21,7 @@ from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.sandbox_settings import limits_of, sandbox_of
 from mlflow_dbimage.backends.signing_keys import signing_key
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_pipeline import BaseTools
 from mlflow_dbimage.build_cache import BuildCache
@@ -165,7 +166,7 @@ class Toolbox:
     @cached_property
     def solver(self) -> Solver:
         """What solves environments and keeps their packages."""
-        wheels = WheelStore(self.cache.directory("wheels"))
+        wheels = WheelStore(self.cache.directory("wheels"), UnpackedWheels(self.cache.directory("unpacked")))
         return Solver(
             conda=RattlerConda(self.cache.directory("conda"), self._settings.channel_map),
             pip=UvResolver(self.cache.directory("uv"), wheels, lambda: self.sandbox),

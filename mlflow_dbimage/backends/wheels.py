@@ -1,4 +1,4 @@
-"""Wheels: kept by hash, listed before they are installed, and installed by pypa's `installer`.
+"""Wheels: kept by hash and unpacked, listed before they are installed, and installed as pypa's `installer` does.
 
 No interpreter runs, so that the target may be another platform; scripts name the Python that the image has.
 """
@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheel_download import Downloader
-from mlflow_dbimage.backends.wheel_files import install_wheel, read_contents
+from mlflow_dbimage.backends.wheel_prefix import PlacedWheel
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError, VerificationError, disk_errors
 from mlflow_dbimage.locking.environment_solver import IndexAccess
 from mlflow_dbimage.locking.locked_packages import LockedWheel
@@ -24,6 +25,7 @@ from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.progress import Progress, Step
 
 _DOWNLOADS_AT_ONCE = 8
+_INSTALLED_AT_ONCE = 2
 
 
 class WheelStore:
@@ -31,10 +33,12 @@ class WheelStore:
 
     Args:
         directory: The folder; it exists.
+        unpacked: The same wheels, unpacked.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, unpacked: UnpackedWheels) -> None:
         self._directory = directory
+        self._unpacked = unpacked
 
     def path(self, wheel: LockedWheel) -> Path:
         """Return where a wheel is kept, or would be."""
@@ -76,20 +80,26 @@ class WheelStore:
     def fetch(
         self, wheels: Sequence[LockedWheel], access: IndexAccess, progress: Progress
     ) -> tuple[LockedWheel, ...]:
-        """Fetch what is not kept, eight at a time, and return the wheels with hash and size."""
+        """Fetch and unpack what is not kept, eight at a time, and return the wheels with hash and size."""
         with ThreadPoolExecutor(max_workers=_DOWNLOADS_AT_ONCE) as pool:
             kept = list(pool.map(self.has, wheels))
             missing = [wheel for wheel, here in zip(wheels, kept, strict=True) if not here]
-            if not missing:
-                return tuple(map(self._sized, wheels))
-            if access.offline:
-                _refuse_downloads([wheel for wheel in missing if wheel.path is None])
-            downloader = Downloader(IndexCredentials(access.index_urls))
-            with progress.step(f"fetching {len(missing)} wheels") as step:
-                step.total(sum(wheel.size or 0 for wheel in missing))
-                get = partial(self._get, access=access, downloader=downloader, step=step)
-                got = {wheel.name: wheel for wheel in _all_or_errors(pool, get, missing)}
-        return tuple(got.get(wheel.name) or self._sized(wheel) for wheel in wheels)
+            got: dict[str, LockedWheel] = {}
+            if missing:
+                if access.offline:
+                    _refuse_downloads([wheel for wheel in missing if wheel.path is None])
+                downloader = Downloader(IndexCredentials(access.index_urls))
+                with progress.step(f"fetching {len(missing)} wheels") as step:
+                    step.total(sum(wheel.size or 0 for wheel in missing))
+                    get = partial(self._get, access=access, downloader=downloader, step=step)
+                    got = {wheel.name: wheel for wheel in _all_or_errors(pool, get, missing)}
+            fetched = tuple(got.get(wheel.name) or self._sized(wheel) for wheel in wheels)
+            packed = [wheel for wheel in fetched if not self._unpacked.has(wheel.sha256)]
+            if packed:
+                with progress.step(f"unpacking {len(packed)} wheels") as step:
+                    step.total(len(packed))
+                    list(pool.map(partial(self._unpack, step=step), packed))
+        return fetched
 
     def _sized(self, wheel: LockedWheel) -> LockedWheel:
         """Return a kept wheel with its size, which not every index tells."""
@@ -97,7 +107,8 @@ class WheelStore:
 
     def contents(self, wheel: LockedWheel, python_minor: str) -> WheelContents:
         """Return where each file of a fetched wheel is installed, and what the wheel needs."""
-        return read_contents(self.path(wheel), python_minor)
+        with disk_errors():
+            return self._unpacked.listing(wheel.sha256, self.path(wheel)).contents(python_minor)
 
     def install(
         self,
@@ -107,17 +118,17 @@ class WheelStore:
         python_minor: str,
         progress: Progress,
     ) -> None:
-        """Install fetched wheels, largest first, two at a time."""
+        """Install fetched wheels, largest first, two at a time: hashing and unpacking let others run."""
         ordered = sorted(wheels, key=lambda wheel: -(wheel.size or 0))
         with progress.step(f"installing {len(wheels)} wheels") as step, disk_errors():
             step.total(len(wheels))
 
             def one(wheel: LockedWheel) -> None:
-                interpreter = f"{image_prefix}/bin/python"
-                install_wheel(self.path(wheel), prefix, python_minor, interpreter, wheel.omitted)
+                into = PlacedWheel(prefix, python_minor, f"{image_prefix}/bin/python", wheel.omitted)
+                self._unpacked.install(wheel.sha256, self.path(wheel), into)
                 step.advance()
 
-            with ThreadPoolExecutor(max_workers=2) as pool:
+            with ThreadPoolExecutor(_INSTALLED_AT_ONCE) as pool:
                 list(pool.map(one, ordered))
 
     def _get(self, wheel: LockedWheel, *, access: IndexAccess, downloader: Downloader, step: Step) -> LockedWheel:
@@ -130,7 +141,13 @@ class WheelStore:
             got = replace(wheel, sha256=sha256, size=size)
             self.path(got).parent.mkdir(exist_ok=True)
             into.replace(self.path(got))
+            self._unpacked.listing(got.sha256, self.path(got))  # while others are still on their way
         return got
+
+    def _unpack(self, wheel: LockedWheel, *, step: Step) -> None:
+        with disk_errors():
+            self._unpacked.listing(wheel.sha256, self.path(wheel))
+        step.advance()
 
 
 def model_file(path: str, directory: Path | None) -> Path:

@@ -39,8 +39,8 @@ SAMPLE = "sklearn-churn"
 MODEL = "churn"
 DBIMAGE = (sys.executable, "-c", "from plugin_entrypoints.cli import main; main()")
 _LINUX = Platform("linux", "amd64")
-# Of a build cache: what only holds what was downloaded.
-_DOWNLOADS = ("conda", "uv", "wheels")
+# Of a build cache: what only holds what was downloaded, and what that unpacks to.
+_DOWNLOADS = ("conda", "uv", "unpacked", "wheels")
 # Of a build cache: what it knows of bases.
 _OF_BASES = ("bases", "inventories")
 

@@ -18,7 +18,9 @@ from typing import Literal
 from mlflow_dbimage import expected_output, recorded_lock
 from mlflow_dbimage.backends.conda_records import channels_of, record_of
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
-from mlflow_dbimage.backends.wheel_files import read_contents
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
+from mlflow_dbimage.backends.wheel_files import unpack
+from mlflow_dbimage.backends.wheel_listing import WheelListing
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.base_environment import BaseEnvironment
 from mlflow_dbimage.check_report import CheckReport
@@ -181,7 +183,13 @@ def _wheel_with(member: str) -> Callable[[bytes], object]:
 
 
 def _contents(data: bytes) -> object:
-    return _written(data, "x-1.0-py3-none-any.whl", lambda path: read_contents(path, "3.11"))
+    return _written(data, "x-1.0-py3-none-any.whl", _listed)
+
+
+def _listed(wheel: Path) -> object:
+    folder = wheel.parent / "unpacked"
+    folder.mkdir()
+    return WheelListing.from_bytes(unpack(wheel, "", folder).to_bytes(), "").contents("3.11")
 
 
 def _model(data: bytes) -> object:
@@ -209,7 +217,7 @@ def _base_environment(data: bytes) -> None:
 def _keep_inside(wheels: Iterable[LockedWheel]) -> None:
     root = Path("/store")
     for wheel in wheels:
-        path = WheelStore(root).path(wheel).resolve()
+        path = WheelStore(root, UnpackedWheels(root)).path(wheel).resolve()
         assert path == root / wheel.sha256 / wheel.file_name, "it names another file"
 
 

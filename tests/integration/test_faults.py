@@ -215,6 +215,8 @@ CORRUPTIONS: dict[str, tuple[str, bool]] = {
     "records of bases": ("records/bases/*.json", False),
     "records of inventories": ("records/inventories/*.json", False),
     "wheels": ("wheels/*/*.whl", True),
+    "unpacked wheels": ("unpacked/*/[0-9]*", True),
+    "listings of unpacked wheels": ("unpacked/*/state", True),
     "extracted conda packages": ("conda/pkgs/*/lib/python3.*/os.py", True),
     "metadata of conda packages": ("conda/pkgs/*/info/*.json", True),
     "uv's cache": ("uv/uv/**/*.*", True),

@@ -26,7 +26,6 @@ from mlflow_dbimage import model_spec
 from mlflow_dbimage.backends.image_runs import model_example
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.backends.unpacked_env import unpack
-from mlflow_dbimage.backends.wheel_files import install_wheel, read_contents
 from mlflow_dbimage.build_receipt import ImageRecord, LayerRecord
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locked_env import conda_request
@@ -43,7 +42,7 @@ from mlflow_dbimage.progress import SilentProgress
 from score_images import record
 from solving import make_options, make_solver, make_spec
 from toy_channel import ToyPackage, make_toy_channel, toy_python
-from toy_wheels import make_wheel
+from toy_wheels import install_wheel, make_wheel, read_contents
 
 LINUX = Platform("linux", "amd64")
 SECRET = "secret of this machine"

@@ -15,6 +15,7 @@ from fakes.package_index import PackageIndex, serve
 from mlflow_dbimage.backends.pip import UvResolver
 from mlflow_dbimage.backends.pylock_reading import read_resolution
 from mlflow_dbimage.backends.source_tree import build_system
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.uv_program import (
     UvProgram,
     index_lines,
@@ -41,10 +42,14 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+def kept_in(folder: Path) -> WheelStore:
+    return WheelStore(folder, UnpackedWheels(folder.parent / "unpacked"))
+
+
 @pytest.fixture
 def resolver(tmp_path: Path) -> UvResolver:
     (tmp_path / "wheels").mkdir()
-    return UvResolver(tmp_path / "uv", WheelStore(tmp_path / "wheels"), sandbox)
+    return UvResolver(tmp_path / "uv", kept_in(tmp_path / "wheels"), sandbox)
 
 
 @pytest.fixture
@@ -231,7 +236,7 @@ def test_offline_a_warm_cache_does_and_a_cold_one_says_what_is_missing(resolver,
     online = resolver.resolve(asked)
     offline = replace(asked, access=replace(asked.access, offline=True))
     assert resolver.resolve(offline) == online
-    cold = UvResolver(tmp_path / "cold", WheelStore(tmp_path / "wheels"), sandbox)
+    cold = UvResolver(tmp_path / "cold", kept_in(tmp_path / "wheels"), sandbox)
     with pytest.raises(DbimageError) as caught:
         cold.resolve(offline)
     assert caught.value.code == "offline"
@@ -290,7 +295,7 @@ def test_a_source_distribution_builds_to_the_same_wheel_and_gets_at_nothing(
     built = []
     for name in ("one", "a-much-longer-name-of-a-cache-folder"):
         (tmp_path / name).mkdir()
-        store = WheelStore(tmp_path / name)
+        store = kept_in(tmp_path / name)
         resolver = UvResolver(tmp_path / name / "uv", store, sandbox)
         access = IndexAccess(directory=model, index_url=index.url_with_password)
         asked = replace(request(index, model, "srconly"), access=access)
@@ -324,7 +329,7 @@ def test_resolving_runs_the_code_of_a_source_distribution_in_the_sandbox_alone(
     make_sdist(index.directory, "srconly", setup=setup + "setup(name='srconly', version='1.0')")
     bring_setuptools(index.directory)
     (tmp_path / "wheels").mkdir()
-    resolver = UvResolver(tmp_path / "fresh", WheelStore(tmp_path / "wheels"), sandbox)
+    resolver = UvResolver(tmp_path / "fresh", kept_in(tmp_path / "wheels"), sandbox)
     assert versions(resolver.resolve(asked)) == {"srconly": "1.0"}
     homes = seen.read_text()
     assert "confined-" in homes

@@ -15,14 +15,14 @@ import pytest
 
 from fakes.package_index import PackageIndex, serve
 from mlflow_dbimage.backends.index_credentials import IndexCredentials
-from mlflow_dbimage.backends.wheel_files import install_wheel, read_contents
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheel_repack import repack
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.errors import DbimageError, InputError
 from mlflow_dbimage.locking.environment_solver import IndexAccess
 from mlflow_dbimage.locking.locked_packages import LockedWheel
 from mlflow_dbimage.progress import SilentProgress
-from toy_wheels import make_wheel
+from toy_wheels import install_wheel, make_wheel, read_contents
 
 QUIET = SilentProgress()
 IMAGE = "/opt/dbimage/env"
@@ -47,7 +47,8 @@ def locked(path: Path, url: str | None = None, *, in_model: str | None = None) -
 @pytest.fixture
 def store(tmp_path: Path) -> WheelStore:
     (tmp_path / "store").mkdir()
-    return WheelStore(tmp_path / "store")
+    (tmp_path / "unpacked").mkdir()
+    return WheelStore(tmp_path / "store", UnpackedWheels(tmp_path / "unpacked"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_locking_lock_files import SIX, ZLIB
 
+from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheels import WheelStore
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.locking import lock_files
@@ -151,7 +152,7 @@ def test_whatever_is_read_is_kept_below_the_store(sha256: object, file_name: obj
             wheel = lock_files.read_wheel({**record, **changes})
         except ValueError:
             continue
-        path = WheelStore(Path("/store")).path(wheel)
+        path = WheelStore(Path("/store"), UnpackedWheels(Path("/unpacked"))).path(wheel)
         assert path.parent == Path("/store") / wheel.sha256
         assert len(wheel.sha256) == 64
         assert path.resolve().name == wheel.file_name
