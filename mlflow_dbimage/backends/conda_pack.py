@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import stat
 import warnings
 from collections.abc import Iterator
@@ -52,15 +53,22 @@ def _checked_files(prefix: Path) -> list[Any]:
 
 
 def _entry(file: Any, prefix: Path, image_prefix: str, *, verbatim: bool) -> TarEntry | None:
-    source = Path(file.source)
-    status = source.lstat()
+    # Of thousands of files: each is asked for once, and pathlib would take as long as all else.
+    source: str = file.source
+    status = os.lstat(source)
     if stat.S_ISLNK(status.st_mode):
-        return symlink_entry(file.target, _relocated(str(source.readlink()), prefix, image_prefix))
+        return symlink_entry(file.target, _relocated(os.readlink(source), prefix, image_prefix))  # noqa: PTH115
     if stat.S_ISDIR(status.st_mode):
         return None  # a directory that no file needs has no owner, and no meaning
     mode = 0o755 if status.st_mode & 0o111 else 0o644
     if file.file_mode is None or verbatim or not _holds_prefix(file, prefix):
-        return file_entry(file.target, source, mode)
+        return TarEntry(
+            path=file.target,
+            kind=EntryKind.FILE,
+            mode=mode,
+            size=status.st_size,
+            content=lambda: open(source, "rb"),  # noqa: PTH123
+        )
     return _rewritten_entry(file, prefix, image_prefix, mode)
 
 
