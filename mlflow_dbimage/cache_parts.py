@@ -6,6 +6,7 @@ running build wrote or read a moment ago is the last to go, and what it holds st
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -74,10 +75,25 @@ def prune(root: Path, *, keep_days: float | None = None, keep_size: int | None =
         too_much = keep_size is not None and left > keep_size and age > _LATELY
         if unit.part == _WORK and age < WORK_LEFT_BEHIND_AFTER:
             continue
-        if (too_old or too_much) and _delete(unit.path):
+        if (too_old or too_much) and delete(unit.path):
             gone.append(unit)
             left -= unit.size
     return tuple(_use_of(part, [unit for unit in gone if unit.part == part.name]) for part in parts)
+
+
+def delete(path: Path) -> bool:
+    """Delete a file or a folder; say whether it went: what others hold stays."""
+    try:
+        if not path.is_dir():
+            path.unlink()
+        elif (path / STATE_FILE).is_file():
+            with held(path, alone=True):
+                shutil.rmtree(path)
+        else:
+            shutil.rmtree(path)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -85,13 +101,16 @@ def held(folder: Path, *, alone: bool) -> Iterator[None]:
     """Hold a folder with a state file: beside others who use it, or alone to delete it. Ends with the process.
 
     Raises:
-        OSError: Others hold it, or it is gone.
+        FileNotFoundError: It is gone.
+        OSError: Others hold it.
     """
     import fcntl  # noqa: PLC0415  # Windows has none
 
     descriptor = os.open(folder / STATE_FILE, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink == 0:  # deleted by whom we waited for
+            raise FileNotFoundError(errno.ENOENT, "is gone", str(folder))
         if not alone:
             with suppress(PermissionError):  # it is another user's
                 os.utime(descriptor)
@@ -145,18 +164,3 @@ def _use_of(part: Path, units: Iterable[_Unit]) -> CacheUse:
         sums["files"] += unit.files
         sums["size"] += unit.size
     return CacheUse(part=part.name, files=sums["files"], size=sums["size"])
-
-
-def _delete(path: Path) -> bool:
-    """Delete a file or a folder; say whether it went."""
-    try:
-        if not path.is_dir():
-            path.unlink()
-        elif (path / STATE_FILE).is_file():
-            with held(path, alone=True):
-                shutil.rmtree(path)
-        else:
-            shutil.rmtree(path)
-    except OSError:
-        return False
-    return True

@@ -3,7 +3,7 @@
 A root holds what all layers but the model's unpack to, under their diff IDs. It is never written to: checks see it
 read-only, and see the model's own files, which are unpacked for each check, at their place in it. Before it is
 used again, size, time and kind of each of its files are held against those that it had: what was changed is
-dropped and unpacked anew.
+dropped and unpacked anew. Roots of other users of the cache are not for us: they are closed, and may be anything.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_dbimage.backends.layer_unpacking import unpack_layer
 from mlflow_dbimage.build_cache import BuildCache, cache_key, scratch_directory, write_aside
 from mlflow_dbimage.build_receipt import ImageRecord
-from mlflow_dbimage.cache_parts import STATE_FILE, held
+from mlflow_dbimage.cache_parts import STATE_FILE, delete, held
 from mlflow_dbimage.errors import VerificationError, disk_errors
 from mlflow_dbimage.model_layers import MODEL_PATH
 from mlflow_dbimage.oci.image import Image, Layer
@@ -82,25 +82,29 @@ class KeptRoots:
 
     @contextmanager
     def _kept(self, layers: Sequence[Layer], first: int) -> Iterator[Path | None]:
-        """Hold a root that is kept, or give None where the disk is too full to keep one."""
+        """Hold a root that is kept, or give None where none can be: no room, or a changed one in use."""
+        place = self._place(layers)
+        if not _is_ours(place):  # the whole root does for a part of it, too
+            layers = layers[first:]
+            place = self._place(layers)
         with ExitStack() as holding:
-            with self._cache.lock(_PART):
-                place = self._place(layers)
-                if not (place / STATE_FILE).is_file():  # the whole root does for a part of it, too
-                    layers = layers[first:]
-                    place = self._place(layers)
+            with self._cache.lock(f"root-{place.name[:32]}"):
                 there = _is_intact(place) or self._make(layers, place)
-                if there:
-                    holding.enter_context(held(place, alone=False))
+                try:
+                    if there:
+                        holding.enter_context(held(place, alone=False))
+                except FileNotFoundError:  # another build made room, or somebody pruned, a moment ago
+                    there = False
             yield place / "root" if there else None
 
     def _place(self, layers: Sequence[Layer]) -> Path:
-        key = cache_key(_PART, _FORMAT, *(str(layer.diff_id) for layer in layers))
+        key = cache_key(_PART, _FORMAT, os.getuid(), *(str(layer.diff_id) for layer in layers))
         return self._cache.directory(_PART) / key
 
     def _make(self, layers: Sequence[Layer], place: Path) -> bool:
-        """Unpack a root that is to be kept; say whether there was room for it."""
-        shutil.rmtree(place, ignore_errors=True)
+        """Unpack a root that is to be kept; say whether that was possible."""
+        if os.path.lexists(place) and not delete(place):
+            return False
         self._make_room()
         if shutil.disk_usage(place.parent).free < _LEAST_FREE:
             return False
@@ -114,10 +118,9 @@ class KeptRoots:
 
     def _make_room(self) -> None:
         """Drop those that were not used for longest, but for those that a check holds."""
-        places = sorted(self._cache.directory(_PART).iterdir(), key=_last_used)
+        places = sorted(filter(_is_ours, self._cache.directory(_PART).iterdir()), key=_last_used)
         for place in places[: max(0, len(places) - _MOST_KEPT + 1)]:
-            with suppress(OSError), held(place, alone=True):
-                shutil.rmtree(place, ignore_errors=True)
+            delete(place)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -168,9 +171,16 @@ def _unpacked_model(layers: Sequence[Layer], folder: Path) -> Path:
     return place
 
 
+def _is_ours(place: Path) -> bool:
+    try:
+        return place.stat(follow_symlinks=False).st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
+
+
 def _is_intact(place: Path) -> bool:
     try:
-        return (place / STATE_FILE).read_text() == _state(place / "root")
+        return _is_ours(place) and (place / STATE_FILE).read_text() == _state(place / "root")
     except OSError:
         return False
 

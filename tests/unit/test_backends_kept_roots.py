@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -18,6 +21,7 @@ from mlflow_dbimage.errors import VerificationError
 from mlflow_dbimage.oci.image import Addition, Image, Layer, RunConfig, append
 from mlflow_dbimage.oci.rootfs import image_of_layer
 from mlflow_dbimage.oci.tar import file_entry, symlink_entry
+from other_users import FIRST, SECOND, as_user, folder_of_group
 from score_images import LINUX, layer_of, record
 
 
@@ -122,6 +126,60 @@ def test_few_are_kept_and_none_goes_while_it_is_held(
     third = replace(image, layers=(layer_of(blobs, file_entry("etc/x", b"", 0o644)), *image.layers[1:]))
     with KeptRoots(cache).opened(third) as last:
         assert list(cache.directory("roots").iterdir()) == [last.path.parent]
+
+
+def test_builds_of_different_environments_do_not_wait_for_each_other(tmp_path: Path, cache: BuildCache):
+    slow, other = _image(tmp_path, b"1"), _image(tmp_path, b"2")
+    other = replace(other, layers=(layer_of(tmp_path / "blobs", file_entry("x", b"", 0o644)), *other.layers[1:]))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def opened_slowly() -> BinaryIO:
+        begun.set()
+        assert go_on.wait(60)
+        return slow.layers[0].open()
+
+    waiting = replace(slow, layers=(replace(slow.layers[0], open=opened_slowly), *slow.layers[1:]))
+
+    def check(image: Image) -> bytes:
+        with KeptRoots(cache).opened(image) as root:
+            return _model(root)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(check, waiting)
+        assert begun.wait(60)
+        try:
+            assert threads.submit(check, other).result(30) == b"2"
+        finally:
+            go_on.set()
+        assert first.result() == b"1"
+
+
+def test_a_changed_root_that_a_check_uses_is_left_to_it(tmp_path: Path, cache: BuildCache):
+    image = _image(tmp_path, b"1")
+    with KeptRoots(cache).opened(image) as used:
+        (used.path / "etc/release").write_bytes(b"changed")
+        with KeptRoots(cache).opened(image) as root:
+            assert (root.path / "etc/release").read_bytes() == b"shared"
+        assert (used.path / "etc/release").read_bytes() == b"changed"
+    with KeptRoots(cache).opened(image) as root:
+        assert (root.path, (root.path / "etc/release").read_bytes()) == (used.path, b"shared")
+
+
+@pytest.mark.root
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_users_who_share_a_cache_have_roots_of_their_own():
+    with folder_of_group() as shared:
+        image = _image(shared, b"1")
+
+        def check() -> None:
+            for _ in range(2):
+                with KeptRoots(BuildCache.open(shared / "cache")).opened(image) as root:
+                    assert (root.path / "etc/release").read_bytes() == b"shared"
+                    assert root.path.stat().st_uid == os.getuid()
+
+        for user in (FIRST, SECOND, FIRST):
+            as_user(user, 0o002, check)
+        assert len(list((shared / "cache/roots").iterdir())) == 2
 
 
 def test_a_full_disk_keeps_none(tmp_path: Path, cache: BuildCache, monkeypatch: pytest.MonkeyPatch):

@@ -11,8 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from mlflow_dbimage import cache_parts
 from mlflow_dbimage.build_cache import BuildCache, cache_key, scratch_directory, write_aside
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.oci.digest import Digest
+from other_users import FIRST, SECOND, as_user, folder_of_group
 
 
 @pytest.fixture
@@ -167,34 +167,13 @@ def test_a_scratch_directory_goes_though_a_thread_still_writes_into_it(tmp_path:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that other users may look into: pytest's own are closed."""
-    with tempfile.TemporaryDirectory(prefix="dbimage-shared-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-def as_user(user: int, umask: int, work: Callable[[], None]) -> None:
-    """Do something as another user, of the group 65534, in a process of its own."""
-    process = os.fork()
-    if process == 0:
-        try:
-            os.umask(umask)
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(user)
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(process, 0)[1] == 0
+    with folder_of_group() as folder:
+        yield folder
 
 
 @pytest.mark.root
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_users_of_a_group_share_a_cache(shared: Path) -> None:
-    os.chown(shared, 0, 65534)
-    shared.chmod(0o2775)
     digest = Digest.of(b"layer")
 
     def first() -> None:
@@ -213,8 +192,8 @@ def test_users_of_a_group_share_a_cache(shared: Path) -> None:
         cache_parts.prune(shared, keep_days=0)
         assert not cache.has_intact_blob(digest)
 
-    as_user(65533, 0o002, first)
-    as_user(65532, 0o002, second)
+    as_user(FIRST, 0o002, first)
+    as_user(SECOND, 0o002, second)
 
 
 @pytest.mark.root
@@ -233,5 +212,5 @@ def test_a_cache_that_another_user_keeps_to_himself_is_replaced(shared: Path) ->
         cache.put_record("locks", "k", {"a": 2})
         shutil.rmtree(cache.root)  # the process ends without doing it
 
-    as_user(65533, 0o022, first)
-    as_user(65532, 0o022, second)
+    as_user(FIRST, 0o022, first)
+    as_user(SECOND, 0o022, second)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,23 @@ def test_a_folder_is_held_by_many_or_by_one(tmp_path: Path):
             pass
     with held(tmp_path, alone=True):
         pass
+
+
+def test_who_waited_for_a_folder_that_went_meanwhile_has_nothing(tmp_path: Path):
+    state = _file(tmp_path / "key" / STATE_FILE, 1, 0)
+
+    def use() -> None:
+        with held(state.parent, alone=False):
+            pass
+
+    with ThreadPoolExecutor(1) as threads:
+        with held(state.parent, alone=True):
+            waiting = threads.submit(use)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            shutil.rmtree(state.parent)
+        with pytest.raises(FileNotFoundError):
+            waiting.result(30)
 
 
 def test_a_cache_that_is_not_there_holds_nothing(tmp_path: Path):
