@@ -42,6 +42,11 @@ def local_path(url: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
+def unpacked_folder(cache: Path, package: CondaPackage) -> Path:
+    """Return the folder to which rattler unpacks a package, in whichever way its archive is called."""
+    return cache / f"{package.name}-{package.version}-{package.build}"
+
+
 def spoil_unreadable(cache: Path, packages: Sequence[CondaPackage]) -> None:
     """Have packages of rattler's cache whose metadata cannot be read fetched again.
 
@@ -50,11 +55,14 @@ def spoil_unreadable(cache: Path, packages: Sequence[CondaPackage]) -> None:
     which another process works is left alone.
     """
     for package in packages:
-        name = package.file_name.removesuffix(".conda").removesuffix(".tar.bz2")
-        info = cache / name / "info"
+        folder = unpacked_folder(cache, package)
+        info = folder / "info"
         if _is_readable(info):
             continue
-        with suppress(FileNotFoundError, BlockingIOError), (cache / f"{name}.lock").open("rb") as lock:
+        with (
+            suppress(FileNotFoundError, BlockingIOError),
+            folder.with_name(f"{folder.name}.lock").open("rb") as lock,
+        ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_readable(info):
                 (info / "paths.json").write_bytes(b"damaged")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mlflow_dbimage.backends.conda_archives import unpacked_folder
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.locking.locked_packages import CondaPackage
 from mlflow_dbimage.oci.documents import read_json
@@ -25,12 +26,15 @@ class ContentCheck:
     """
 
     def __init__(self, cache: Path, packages: Sequence[CondaPackage]) -> None:
-        self._folders = {each.name: cache / _folder(each.file_name) for each in packages}
+        self._folders = {each.name: unpacked_folder(cache, each) for each in packages}
         self._problems: list[str] = []
 
     def look(self, name: str) -> None:
         """Look at a package, by its name."""
         folder = self._folders[name]
+        if not folder.is_dir():
+            self._problems.append(f"{name}: nobody could look at it, for it was not unpacked to `{folder}`")
+            return
         found = list(_problems(folder))
         if found:
             self._problems += [f"{name}: {each}" for each in found]
@@ -45,10 +49,6 @@ class ContentCheck:
         if self._problems:
             shown = "\n  ".join(self._problems[:_MOST_SHOWN])
             raise InputError("model-unsafe", f"conda packages must not be installed:\n  {shown}")
-
-
-def _folder(file_name: str) -> str:
-    return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
 
 
 def _problems(folder: Path) -> Iterator[str]:
