@@ -12,7 +12,6 @@ from typing import Any
 from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.layer_facts import LayerFacts
 from mlflow_dbimage.locked_env import LockedEnv
-from mlflow_dbimage.locking.locked_packages import CondaPackage, LockedWheel, WheelSource
 from mlflow_dbimage.model_layers import AddedLayer
 from mlflow_dbimage.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD
 from mlflow_dbimage.oci.digest import Digest
@@ -28,14 +27,8 @@ _NAME = re.compile(r"[\w.+!-]+", re.ASCII)
 _GLIBC = re.compile(r"\d+\.\d+", re.ASCII)
 _PYTHON = re.compile(r"3\.\d+(?:\.\d+)?\w*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_PLACE = re.compile(r"(?:https?://[^/@\s]+|file://)/\S+")
-_CONDA_FILE = re.compile(r"[\w.+!=-]+(?:\.conda|\.tar\.bz2)", re.ASCII)
-_WHEEL_FILE = re.compile(r"[\w.+!-]+\.whl", re.ASCII)
 _LAYER_TYPES = frozenset({OCI_LAYER_TAR, OCI_LAYER_GZIP, OCI_LAYER_ZSTD})
 _LAST_MODE = 0o7777
-_LAST_TIME = 10**14  # in milliseconds; the year 5138
 _ENVIRONMENT_FIELDS = {"bytecode", "bytecode_modules", "notes", "licences", "layers"}
 
 
@@ -142,61 +135,16 @@ def _environment(content: Mapping[str, Any]) -> bool:
 
 
 def _lock(content: Mapping[str, Any]) -> bool:
+    """Whether it is a lock; most of it is looked at where it is read (`locking.field_checks`)."""
     locked = LockedEnv.from_record(content)
     builder = locked.cluster.builder if locked.cluster is not None else ()
     part = content.get("cluster") or {"kept": {}, "superseded": []}
     return (
         _is(_PYTHON, locked.python)
-        and all(_conda(each) for each in (*locked.conda, *builder))
-        and all(_wheel(each) for each in locked.wheels)
-        and all(_list(each["omitted"], _path) for each in content["wheels"])
-        and all(_table(each, _text) for each in content["decisions"])
-        and _list(content["notes"], _printed)
+        and _printed_throughout(content)
+        and all(_plain(each) for package in (*locked.conda, *builder) for each in package.metadata.values())
         and _table(part["kept"], lambda value: _is(_NAME, value), keys=lambda name: _is(_NAME, name))
         and _list(part["superseded"], lambda name: _is(_NAME, name))
-    )
-
-
-def _conda(package: CondaPackage) -> bool:
-    return (
-        all(_is(_NAME, each) for each in (package.name, package.version, package.build, package.subdir))
-        and type(package.build_number) is int
-        and _is(_CONDA_FILE, package.file_name)
-        and _is(_SHA256, package.sha256)
-        and _size(package.size)
-        and _text(package.channel)
-        and all(_is(_PLACE, each) and _text(each) for each in (package.url, package.canonical_url))
-        and all(each.endswith(f"/{package.file_name}") for each in (package.url, package.canonical_url))
-        and all(_text(name) and _metadata(name, value) for name, value in package.metadata.items())
-    )
-
-
-def _metadata(name: str, value: object) -> bool:
-    """Whether it is what conda's metadata have under that name: what goes to the installer has a kind each."""
-    fits = _METADATA.get(name)
-    return _plain(value) if fits is None else fits(value)
-
-
-def _wheel(wheel: LockedWheel) -> bool:
-    return (
-        all(_is(_NAME, each) for each in (wheel.name, wheel.version))
-        and _is(_WHEEL_FILE, wheel.file_name)
-        and _is(_SHA256, wheel.sha256)
-        and _size(wheel.size)
-        and (wheel.url is None or (_is(_PLACE, wheel.url) and _text(wheel.url)))
-        and (wheel.path is None or _path(wheel.path))
-        and (wheel.built_from is None or _source(wheel.built_from))
-    )
-
-
-def _source(source: WheelSource) -> bool:
-    return (
-        source.kind in ("sdist", "git", "path")
-        and _text(source.location)
-        and (source.kind != "path" or _path(source.location))
-        and (source.sha256 is None or _is(_SHA256, source.sha256))
-        and (source.commit is None or _is(_COMMIT, source.commit))
-        and (source.subdirectory is None or _path(source.subdirectory))
     )
 
 
@@ -229,24 +177,30 @@ def _printed(value: object) -> bool:
 
 def _path(value: object) -> bool:
     """Whether it is a relative path that stays where it begins."""
-    return isinstance(value, str) and value.isprintable() and not value.startswith("/") and _stays(value)
-
-
-def _stays(path: str) -> bool:
-    return ".." not in path.split("/")
-
-
-def _size(value: object) -> bool:
-    return value is None or (type(value) is int and value >= 0)
+    return _text(value) and isinstance(value, str) and not value.startswith("/") and ".." not in value.split("/")
 
 
 def _owner(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(type(each) is int and each >= 0 for each in value)
 
 
+def _printed_throughout(value: object) -> bool:
+    """Whether all texts in a JSON value are `_printed`, names of fields too."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and not _printed(each):
+            return False
+    return True
+
+
 def _plain(value: object) -> bool:
     """Whether it is a text, number or truth, or a list of texts."""
-    return value is None or isinstance(value, int) or _printed(value) or _list(value, _printed)
+    return value is None or isinstance(value, (str, int)) or _list(value, lambda each: isinstance(each, str))
 
 
 def _list(value: object, fits: _Fits) -> bool:
@@ -255,27 +209,3 @@ def _list(value: object, fits: _Fits) -> bool:
 
 def _table(value: object, fits: _Fits, keys: _Fits = _text) -> bool:
     return isinstance(value, Mapping) and all(keys(key) and fits(each) for key, each in value.items())
-
-
-def _printed_list(value: object) -> bool:
-    return _list(value, _printed)
-
-
-def _printed_or_none(value: object) -> bool:
-    return value is None or _printed(value)
-
-
-_METADATA: Mapping[str, _Fits] = {
-    "depends": _printed_list,
-    "constrains": _printed_list,
-    "timestamp": lambda value: type(value) is int and 0 <= value < _LAST_TIME,
-    "md5": lambda value: value is None or _is(_MD5, value),
-    "noarch": lambda value: value in (None, "python", "generic"),
-    "track_features": lambda value: _printed_or_none(value) or _printed_list(value),
-    "arch": _printed_or_none,
-    "platform": _printed_or_none,
-    "features": _printed_or_none,
-    "license": _printed_or_none,
-    "license_family": _printed_or_none,
-    "python_site_packages_path": _printed_or_none,
-}

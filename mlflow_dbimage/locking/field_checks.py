@@ -7,7 +7,7 @@ locations are given to programs. One that is of another form might name any file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -40,6 +40,8 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")
 _INDEX_SCHEMES = frozenset({"http", "https", "file"})
 _CHANNEL_SCHEMES = _INDEX_SCHEMES | {"s3", "gcs", "oci"}
 _GIT_SCHEMES = _INDEX_SCHEMES | {"ssh", "git"}
+# Those in which a user without a password is no secret, as in `ssh://git@host`.
+_SCHEMES_OF_USERS = frozenset({"ssh"})
 
 # Of what is refused, characters.
 _MOST_SHOWN = 100
@@ -61,6 +63,8 @@ def checked_conda(package: CondaPackage) -> CondaPackage:
     _line("channel", package.channel)
     for url in (package.url, package.canonical_url):
         checked_url(url, _CHANNEL_SCHEMES)
+        if not unquote(url).endswith(f"/{package.file_name}"):
+            raise ValueError(f"{_shown(url)} is not where `{package.file_name}` is")
     if not unquote(package.canonical_url).endswith(f"/{package.subdir}/{package.file_name}"):
         raise ValueError(f"{_shown(package.canonical_url)} is not where a channel has `{package.file_name}`")
     _metadata(package.metadata)
@@ -129,9 +133,10 @@ def checked_path(path: str) -> str:
     """Return a path as it is.
 
     Raises:
-        ValueError: It is not relative, or leaves its folder.
+        ValueError: It is not relative, leaves its folder, or has what commands a terminal.
     """
-    if not isinstance(path, str) or not path or "\0" in path or path.startswith("/") or ".." in path.split("/"):
+    plain = isinstance(path, str) and path.isprintable()
+    if not plain or not path or path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{_shown(path)} is no path inside its folder")
     return path
 
@@ -140,10 +145,13 @@ def checked_url(url: str, schemes: frozenset[str] = _CHANNEL_SCHEMES) -> str:
     """Return a URL as it is.
 
     Raises:
-        ValueError: It has another scheme, no plain host, white space, or no plain file name at its end.
+        ValueError: It has another scheme, credentials, white space, no plain host, or no plain file name at its
+            end.
     """
     _line("URL", url)
     parts = urlsplit(url)
+    if parts.password is not None or (parts.username is not None and parts.scheme not in _SCHEMES_OF_USERS):
+        raise ValueError("a URL has credentials")
     last = unquote(parts.path).rstrip("/").rsplit("/", 1)[-1]
     written = url.rstrip("/").rsplit("/", 1)[-1]  # a query counts, where only the last part of a URL is taken
     odd = {" ", "\\"} & set(url) or {"[", "]"} & set(parts.path)
@@ -154,13 +162,13 @@ def checked_url(url: str, schemes: frozenset[str] = _CHANNEL_SCHEMES) -> str:
     return url
 
 
-def checked_lines(texts: Iterable[Any]) -> tuple[str, ...]:
+def checked_lines(texts: Sequence[Any]) -> tuple[str, ...]:
     """Return lines of text as they are.
 
     Raises:
-        ValueError: One is none.
+        ValueError: They are no list, or one is no line.
     """
-    lines = tuple(texts)
+    lines = tuple(_list("lines", texts))
     for text in lines:
         _match(_TEXT, "text for people", text)
     return lines
@@ -195,7 +203,6 @@ def _source(source: WheelSource) -> None:
     _line("place of a source", source.location)
     if source.kind == "git":
         checked_url(source.location, _GIT_SCHEMES)
-        _match(_COMMIT, "commit", source.commit)
     elif source.kind == "path":
         checked_path(source.location)
     elif source.kind != "sdist":
@@ -204,6 +211,8 @@ def _source(source: WheelSource) -> None:
         checked_url(source.location, _INDEX_SCHEMES)
     else:
         _match(_FILE_NAME, "file name", source.location)
+    if source.kind == "git" or source.commit is not None:
+        _match(_COMMIT, "commit", source.commit)
     if source.sha256 is not None:
         _match(_SHA256, "sha256", source.sha256)
     if source.subdirectory is not None:

@@ -27,6 +27,8 @@ NO_URLS = (
     "data:,x",
     "https://x.example/a/..",
     "https://[",
+    "https://me:secret@x.example/six-1.16.0-py3-none-any.whl",
+    "https://me@x.example/six-1.16.0-py3-none-any.whl",
     None,
 )
 SDIST = {"kind": "sdist", "location": "https://x.example/six-1.16.0.tar.gz"}
@@ -41,7 +43,7 @@ WHEEL_ATTACKS = [
     *(("size", value) for value in (-1, 1.5, "3", True)),
     *(("url", value) for value in NO_URLS if value is not None),
     *(("path", value) for value in ("../x.whl", "/x.whl", "", 7)),
-    *(("omitted", value) for value in (["../x"], ["/x"], [7], "bin", None)),
+    *(("omitted", value) for value in (["../x"], ["/x"], [7], ["\x1b[2J"], "bin", None)),
     *(("built_from", SDIST | {"location": value}) for value in NO_URLS),
     *(("built_from", SDIST | {"sha256": value}) for value in NO_HASHES if value is not None),
     *(("built_from", SDIST | {"subdirectory": value}) for value in ("../x", "/x", 7)),
@@ -49,6 +51,7 @@ WHEEL_ATTACKS = [
     *(("built_from", GIT | {"commit": value}) for value in ("--force", "a" * 39, None)),
     *(("built_from", {"kind": "path", "location": value}) for value in ("../x", "/x")),
     ("built_from", SDIST | {"kind": "shell"}),
+    ("built_from", SDIST | {"commit": "--force"}),
     ("built_from", 7),
 ]
 CONDA_ATTACKS = [
@@ -61,7 +64,7 @@ CONDA_ATTACKS = [
     *(("subdir", value) for value in (*NO_NAMES, "linux")),
     *(("channel", value) for value in ("", "a\nb", 7)),
     *((key, value) for key in ("url", "canonical_url") for value in (*NO_URLS, "https://x.example/[a]/zlib-1.3-h0_1.conda")),
-    ("canonical_url", "https://x.example/linux-64/other-1.3-h0_1.conda"),
+    *((key, "https://x.example/linux-64/other-1.3-h0_1.conda") for key in ("url", "canonical_url")),
     *(("metadata", {"md5": value}) for value in ("", "a" * 31, "../../victim", 7)),
     *(("metadata", {PYTHON_PATH: value}) for value in ("../../victim", "/victim", 7)),
     *(("metadata", {"depends": value}) for value in ("x", [" "], [7])),
@@ -80,6 +83,7 @@ def test_a_wheel_that_names_another_file_is_refused(field: str, value: object) -
     with pytest.raises(ValueError) as caught:
         lock_files.read_wheel({**record, field: value})
     assert str(caught.value).isprintable()
+    assert "secret" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
@@ -104,6 +108,7 @@ def locked(**changes: object) -> dict[str, object]:
         {"python": 3.11},
         {"platform": 7},
         {"notes": [7]},
+        {"notes": {"x": 7}},
         {"notes": ["\x1b[2J"]},
         {"wheels": [7]},
         {"conda": [[]]},
@@ -119,6 +124,15 @@ def test_a_lock_that_is_none_is_refused(changes: dict[str, object]) -> None:
     assert LockedEnv.from_record(locked()).wheels == (SIX,)
     with pytest.raises(ValueError):
         LockedEnv.from_record(locked(**changes))
+
+
+def test_a_user_of_git_is_no_secret() -> None:
+    source = GIT | {"location": "ssh://git@x.example/six.git"}
+    lock_files.read_wheel({**lock_files.wheel_record(SIX), "built_from": source})
+    with pytest.raises(ValueError, match="has credentials"):
+        lock_files.read_wheel(
+            {**lock_files.wheel_record(SIX), "built_from": {**source, "location": "ssh://git:x@x.example/six.git"}}
+        )
 
 
 @pytest.mark.parametrize(
