@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+_MALFORMED = "malformed:"
 _WEB = frozenset({"http", "https"})
 # Where clouds tell machines their credentials, besides link-local addresses: AWS, Google (IPv6), Alibaba, Azure.
 _METADATA = frozenset(
@@ -19,6 +20,21 @@ _METADATA = frozenset(
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def absolute(place: str, asked: str) -> str:
+    """Return the URL of a place; of one that no URL can be, a URL to which there is an `objection`.
+
+    Args:
+        place: As a server names it: a path or URL.
+        asked: What it was asked for.
+    """
+    try:
+        url = urljoin(asked, place)
+        _ = urlsplit(url).port
+    except ValueError:  # `http://[`, or a port that is none
+        return _MALFORMED
+    return url
 
 
 def objection(url: str, asked: str) -> str | None:

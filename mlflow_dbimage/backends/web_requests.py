@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from mlflow_dbimage.errors import DbimageError
-from mlflow_dbimage.redirects import objection
+from mlflow_dbimage.redirects import absolute, objection
 
 if TYPE_CHECKING:
     import urllib3
@@ -44,7 +43,7 @@ def request(
         if not location:
             return response
         response.close()
-        target = urljoin(url, location)
+        target = absolute(location, url)
         reason = objection(target, url)
         if reason is not None:
             raise failed(f"we are sent to {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from mlflow_dbimage import redirects
 from mlflow_dbimage.redirects import Address, addresses_of
@@ -51,7 +51,7 @@ class Home:
             place: A path or URL.
             asked: The URL whose answer named the place, if it is not the registry's root.
         """
-        url = urljoin(asked or f"{self.root}/", place)
+        url = redirects.absolute(place, asked or f"{self.root}/")
         target, home = urlsplit(url), urlsplit(self.root)
         if (target.scheme, home.scheme) == ("http", "https") and target.hostname == home.hostname:
             same_port = target.port == home.port or target.port in (None, 80)

@@ -222,6 +222,22 @@ def test_a_public_registry_may_not_send_us_into_a_private_network(
     assert {each.host for each in server.asked} == {PUBLIC}
 
 
+@pytest.mark.parametrize("place", ["http://[::1", "//[", "http://127.0.0.1:99999/"])
+def test_what_no_url_can_be_is_told(server: FaultyRegistry, here: Repository, place: str) -> None:
+    realm = {"WWW-Authenticate": f'Bearer realm="{place}",service="x"'}
+    answers = [
+        ("GET", "tags", error(401, "UNAUTHORIZED", "", realm)),
+        ("POST", "uploads", Reply(status=202, headers={"Location": place})),
+        ("GET", "manifests", Reply(status=307, headers={"Location": place})),
+    ]
+    for method, path, reply in answers:
+        server.faults.append(Fault(method=method, path=path, times=9, reply=reply))
+    for ask in (here.tags, lambda: here.put_blob(b"{}"), lambda: here.resolve("v1")):
+        with pytest.raises(ServiceError, match="which is no web address") as caught:
+            ask()
+        assert caught.value.code == "registry-failed"
+
+
 # TLS
 
 

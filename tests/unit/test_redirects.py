@@ -13,8 +13,9 @@ from mlflow_dbimage.backends.index_credentials import IndexCredentials
 from mlflow_dbimage.backends.mlflow_redirects import checked_redirects
 from mlflow_dbimage.backends.wheel_download import Downloader
 from mlflow_dbimage.errors import ServiceError
-from mlflow_dbimage.redirects import objection
+from mlflow_dbimage.redirects import absolute, objection
 
+GET_REDIRECT_TARGET = requests.Session.get_redirect_target
 FORBIDDEN = (
     "http://169.254.169.254/latest/meta-data/",
     "http://[fd00:ec2::254]/latest",
@@ -28,6 +29,13 @@ FORBIDDEN = (
     "ftp://127.0.0.1/",
     "http:/x",
 )
+MALFORMED = ("http://[::1", "//[", "http://127.0.0.1:99999/")
+
+
+@pytest.mark.parametrize("place", MALFORMED)
+def test_what_no_url_can_be_is_not_visited(place: str):
+    asked = "http://127.0.0.1:8000/a"
+    assert objection(absolute(place, asked), asked) is not None
 
 
 @pytest.mark.parametrize("url", FORBIDDEN)
@@ -71,7 +79,7 @@ def _sends_to(server: FaultyRegistry, place: str) -> None:
     )
 
 
-@pytest.mark.parametrize("place", FORBIDDEN[:-1])
+@pytest.mark.parametrize("place", [*FORBIDDEN[:-1], *MALFORMED])
 def test_an_index_cannot_send_us_there(servers, tmp_path: Path, place: str):
     first, _ = servers
     _sends_to(first, place)
@@ -99,7 +107,7 @@ def test_credentials_do_not_follow_an_index_elsewhere(servers, tmp_path: Path):
     assert [each.authorization for each in second.asked] == [None]
 
 
-@pytest.mark.parametrize("place", FORBIDDEN[:2])
+@pytest.mark.parametrize("place", [*FORBIDDEN[:2], *MALFORMED])
 def test_a_store_of_models_cannot_send_us_there(servers, place: str):
     first, second = servers
     _sends_to(first, place)
@@ -109,3 +117,15 @@ def test_a_store_of_models_cannot_send_us_there(servers, place: str):
     _sends_to(first, f"{second.url}/v2/")
     with checked_redirects():
         assert requests.get(f"{first.url}/wheel", timeout=5).url == f"{second.url}/v2/"
+
+
+def test_one_download_that_ends_leaves_another_guarded(servers):
+    first, _ = servers
+    _sends_to(first, FORBIDDEN[0])
+    one, other = checked_redirects(), checked_redirects()
+    one.__enter__()
+    with other:
+        one.__exit__(None, None, None)
+        with pytest.raises(requests.exceptions.InvalidURL, match="the store sends us to"):
+            requests.get(f"{first.url}/wheel", timeout=5)
+    assert requests.Session.get_redirect_target is GET_REDIRECT_TARGET
