@@ -133,7 +133,7 @@ class BuildCache:
             intact = wrapped["checksum"] == _checksum(content)
         except OSError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             intact, content = False, None
         if not intact or not isinstance(content, dict):
             path.unlink(missing_ok=True)
@@ -204,14 +204,17 @@ def write_aside(path: Path, data: bytes) -> None:
     Raises:
         ServiceError: `disk-failed`; the file is as before.
     """
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        Path(aside).chmod(_RECORD_MODE)
-        Path(aside).replace(path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        aside = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+            aside.chmod(_RECORD_MODE)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
-        Path(aside).unlink(missing_ok=True)
         raise ServiceError("disk-failed", f"cannot write `{path}`: {error.strerror}") from error
 
 

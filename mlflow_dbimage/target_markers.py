@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from packaging.markers import UndefinedEnvironmentName
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
@@ -47,7 +47,11 @@ def markers_of(python: str, platform: Platform) -> dict[str, str]:
 
 
 def applies(requirement: Requirement, markers: Mapping[str, str]) -> bool:
-    """Whether a requirement counts on the target."""
+    """Whether a requirement counts on the target.
+
+    Raises:
+        ValueError: Its marker asks for what no target has, or compares what cannot be compared.
+    """
     return requirement.marker is None or requirement.marker.evaluate(dict(markers))
 
 
@@ -57,8 +61,8 @@ def applying(lines: Iterable[str], markers: Mapping[str, str]) -> Iterator[Requi
         try:
             requirement = Requirement(line)
             counts = applies(requirement, markers)
-        except (InvalidRequirement, UndefinedEnvironmentName):  # such as `'a' in extras`, of locks alone
-            continue
+        except (InvalidRequirement, UndefinedEnvironmentName, UndefinedComparison):
+            continue  # such as `'a' in extras`, of locks alone, or `os_name ~= 'posix'`
         if counts:
             yield requirement
 

@@ -36,7 +36,7 @@ def test_a_record_comes_back_as_it_was_put(cache: BuildCache) -> None:
     assert cache.record("locks", "a" * 64) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"checksum": "x", "content": {}}', b"[]", b"null"])
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"checksum": "x", "content": {}}', b"[]", b"null", b"[" * 9999])
 def test_a_damaged_record_counts_as_none_and_is_dropped(cache: BuildCache, damage: bytes) -> None:
     cache.put_record("locks", "k", {"a": 1})
     path = cache.root / "records" / "locks" / "k.json"
@@ -87,6 +87,8 @@ def test_writing_aside_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None
         write_aside(target, b"new")  # a directory cannot be replaced by a file
     assert caught.value.code == "disk-failed"
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(ServiceError):
+        write_aside(target / "gone" / "file", b"new")
     write_aside(target / "file", b"new")
     assert (target / "file").read_bytes() == b"new"
 

@@ -50,6 +50,7 @@ def test_what_is_no_requirement_is_passed_over() -> None:
         f"y; python_version == '{sys.version_info.major}.99'",
         "z[a]; extra == 'b'",
         "u; 'a' in extras",
+        "v; os_name ~= 'posix'",
     ]
     assert [each.name for each in applying(lines, ARM)] == ["x"]
 
