@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from mlflow_dbimage.backends.confined_uv import ConfinedUv
+from mlflow_dbimage import pip_lines
 from mlflow_dbimage.backends.pylock_reading import preferences, read_resolution, relative_to
 from mlflow_dbimage.backends.sandbox import Sandbox
 from mlflow_dbimage.backends.source_build import SourceBuilder
+from mlflow_dbimage.backends.source_metadata import Question, SourceMetadata
 from mlflow_dbimage.backends.uv_base_packages import versions_of, write_left_out, write_present
 from mlflow_dbimage.backends.uv_errors import REFUSED, error_of
 from mlflow_dbimage.backends.uv_program import (
@@ -36,6 +37,8 @@ _UNDATED = re.compile(r"`([^`/]+)` is missing an upload date")
 _DEFAULT_INDEX = re.compile(r"(?:--index-url|-i)\b")
 _INDEX_OPTION = re.compile(r"(?:--extra-index-url|--index-url|--index|-i)\b")
 
+_PLACE_OPTION = re.compile(rf"{_INDEX_OPTION.pattern}|(?:--find-links|-f)\b")
+
 _EVERY_INDEX = "--index-strategy=unsafe-best-match"
 
 #: Rounds in which undated packages are found before dates are given up for all.
@@ -53,8 +56,8 @@ class UvResolver:
 
     def __init__(self, cache: Path, wheels: WheelStore, sandbox: Callable[[], Sandbox]) -> None:
         self._uv = UvProgram(cache / "uv")
-        self._confined = ConfinedUv(self._uv, sandbox)
         self._builder = SourceBuilder(self._uv, cache / "built", wheels, sandbox)
+        self._wheels = wheels
         self.identity = f"uv {self._uv.version} {own_configuration()}".rstrip()
 
     def resolve(self, request: PipRequest) -> PipSolution:
@@ -92,6 +95,11 @@ class UvResolver:
         """Build a wheel, or find the one that was built before."""
         return self._builder.build(source, request)
 
+    def _sources(self, request: PipRequest, one: Question, folder: Path) -> SourceMetadata:
+        return SourceMetadata(
+            uv=self._uv, builder=self._builder, wheels=self._wheels, request=request, one=one, folder=folder
+        )
+
     def _telling(self, result: UvResult, request: PipRequest, dateless: set[str]) -> str:
         """Return why there is no resolution; uv says that an index refused us only when it takes one by one."""
         if request.access.offline or _EVERY_INDEX not in _arguments(request, dateless):
@@ -122,7 +130,8 @@ class UvResolver:
             python = ["--python", sys.executable]
             result = self._uv.run([*arguments, *python], request.access, folder=place, text=text)
             if request.interpreter is not None and wanted_to_build(result):
-                result = self._confined.run(arguments, request, folder=folder, place=place, text=text)
+                asked = _flat([*arguments, *python], request, folder)
+                result = self._sources(request, _one(request, python), folder).run(asked)
             return replace(result, output=relative_to(place, result.output, folder)) if preferred else result
 
 
@@ -149,12 +158,29 @@ def _arguments(request: PipRequest, dateless: set[str]) -> list[str]:
     return arguments
 
 
-def _lines(request: PipRequest) -> list[Requirement]:
+def _lines(request: PipRequest) -> Sequence[Requirement]:
     """Return what uv reads: our indexes, then the model's lines; a configured index replaces the model's."""
     ours = [Requirement(text=text, origin="configuration") for text in index_lines(request.access)]
     replaced = request.access.index_url is not None
     theirs = [line for line in request.lines if not (replaced and _DEFAULT_INDEX.match(line.text))]
     return [*ours, *theirs]
+
+
+def _flat(arguments: Sequence[str], request: PipRequest, folder: Path) -> Question:
+    """Return the question with the lines of lists in the place of those that name them."""
+    lines, constraints = pip_lines.expanded(request.access.directory or folder, _lines(request))
+    if constraints:
+        own = folder / "model-constraints.txt"
+        own.write_text("".join(f"{line.text}\n" for line in constraints))
+        arguments = [*arguments, "--constraints", str(own)]
+    return Question(arguments=arguments, text="".join(f"{line.text}\n" for line in lines))
+
+
+def _one(request: PipRequest, python: Sequence[str]) -> Question:
+    """Return the question where one distribution is, to which its line is added."""
+    alone = replace(request, alone=True, exclude_newer=None)
+    options = [line.text for line in _lines(request) if _PLACE_OPTION.match(line.text)]
+    return Question(arguments=[*_arguments(alone, set()), *python], text="".join(f"{each}\n" for each in options))
 
 
 def _is_other(distribution: ResolvedDistribution, preferred: Mapping[str, str]) -> bool:

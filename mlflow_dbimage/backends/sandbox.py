@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ _BUBBLEWRAP = (
     "--unshare-ipc",
     "--unshare-uts",
     "--unshare-cgroup-try",
+    "--unshare-net",
     "--die-with-parent",
     "--new-session",
     "--cap-drop",
@@ -60,7 +61,7 @@ class Limits:
     memory: int | None = None
     """In bytes; None for three quarters of the machine's."""
     disk: int = 10 * 2**30
-    """In bytes, in the folders that it may write to."""
+    """In bytes, in the folder that it may write to."""
 
     @property
     def memory_bytes(self) -> int:
@@ -131,10 +132,8 @@ class Sandbox:
         scratch: Path,
         environment: Mapping[str, str],
         readable: Sequence[Path] = (),
-        writable: Sequence[Path] = (),
         placed: Mapping[str, Path] = MappingProxyType({}),
         text: str = "",
-        network: bool = False,
         most_output: int = 0,
         report: Callable[[str], None] | None = None,
         handed: Sequence[socket.socket] = (),
@@ -146,10 +145,8 @@ class Sandbox:
             scratch: A folder of its own; nobody else may use it meanwhile.
             environment: All its variables.
             readable: Folders and files that it may read.
-            writable: Further folders that it may write to.
             placed: Folders that it may read elsewhere than where they are, by where; not with limits alone.
             text: Its standard input.
-            network: Whether it may use the network.
             most_output: Bytes of its standard output to return apart from what it wrote to standard error.
             report: Told each line that it writes to standard error, as it comes.
             handed: Sockets that it gets, under the numbers that they have here, where they are closed.
@@ -164,10 +161,10 @@ class Sandbox:
             stdout = files.enter_context(tempfile.TemporaryFile()) if most_output else stderr
             stdin.write(text.encode())
             stdin.seek(0)
-            view = View.of((*self.readable, *readable), writable, scratch, placed)
+            view = View.of((*self.readable, *readable), scratch, placed)
             files.callback(_close, handed)
             process = _started(
-                self._wrapped(command, view, network),
+                self._wrapped(command, view),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -178,23 +175,21 @@ class Sandbox:
             _close(handed)
             lines = Lines(stderr, report)
             with _ended_at_last(process):
-                self._watch(process, (scratch, *writable), lines)
+                self._watch(process, scratch, lines)
             lines.pass_on(last=True)
-            self._check(process.pid, (scratch, *writable))
+            self._check(process.pid, scratch)
             output = os.pread(stdout.fileno(), most_output, 0)
             return Ended(code=process.returncode, errors=tail(stderr), output=output)
 
-    def _wrapped(self, command: Sequence[str], view: View, network: bool) -> list[str]:
+    def _wrapped(self, command: Sequence[str], view: View) -> list[str]:
         plan: dict[str, Any] = {"limits": self._limits(), "mode": "supervise"}
         inner = list(command)
         if self.confinement == "bubblewrap":
             plan["mode"] = "exec"
-            shared = [] if network else ["--unshare-net"]
             program = shutil.which("bwrap") or "bwrap"
-            inner = [program, *_BUBBLEWRAP, *shared, *view.bubblewrap_arguments(), "--", *command]
+            inner = [program, *_BUBBLEWRAP, *view.bubblewrap_arguments(), "--", *command]
         elif self.confinement == "namespaces":
             plan["mode"] = "namespaces"
-            plan["network"] = network
             plan["links"] = view.links
             plan["binds"] = [(bind.source, bind.target, bind.writable) for bind in view.binds]
         return [sys.executable, "-I", "-S", str(sandbox_launcher.__file__), marshal.dumps(plan).hex(), *inner]
@@ -204,18 +199,18 @@ class Sandbox:
         threads = _threads_of_machine()
         return limits | ({"RLIMIT_NPROC": threads + _MOST_PROCESSES} if threads else {})
 
-    def _watch(self, process: subprocess.Popen[bytes], folders: Iterable[Path], lines: Lines) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], scratch: Path, lines: Lines) -> None:
         end, pause = time.monotonic() + self.limits.seconds, _LOOK_EVERY
         while not _ends(process, pause):
             lines.pass_on()
             began = time.monotonic()
-            self._check(process.pid, folders)
+            self._check(process.pid, scratch)
             now = time.monotonic()
             pause = max(_LOOK_EVERY, _LOOKS_TAKE * (now - began))
             if now > end:
                 raise ModelStopped(f"took more than {self.limits.seconds:,.0f} s", "time", "model_seconds")
 
-    def _check(self, process: int, folders: Iterable[Path]) -> None:
+    def _check(self, process: int, scratch: Path) -> None:
         """Stop what uses more than it may."""
         started = sandbox_usage.descendants(process)
         if len(started) > _MOST_PROCESSES:
@@ -224,12 +219,12 @@ class Sandbox:
         if sandbox_usage.memory_of(started, memory) > memory:
             raise ModelStopped(f"used more than {_size(memory)} of memory", "memory", "model_memory")
         try:
-            used = sandbox_usage.disk_of(folders, self.limits.disk)
+            used = sandbox_usage.disk_of(scratch, self.limits.disk)
         except ValueError as error:
             raise ModelStopped(f"left {error}", "disk") from error
         if used > self.limits.disk:
             raise ModelStopped(f"wrote more than {_size(self.limits.disk)}", "disk", "model_disk")
-        exhausted = sandbox_usage.is_exhausted(next(iter(folders)), used)
+        exhausted = sandbox_usage.is_exhausted(scratch, used)
         if exhausted:
             raise ModelStopped(f"was running when the machine had nearly no {exhausted} left", exhausted)
 
@@ -241,7 +236,7 @@ def _started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         raise ServiceError("program-failed", f"the sandbox cannot be started: {error.strerror}") from error
 
 
-def _close(sockets: Iterable[socket.socket]) -> None:
+def _close(sockets: Sequence[socket.socket]) -> None:
     for each in sockets:
         each.close()
 

@@ -2,7 +2,7 @@
 
 Arguments: a plan, and the command. The plan is a dictionary as `marshal` writes it, in hexadecimal: `limits` (by
 name of the `resource` module), `mode`, and for the mode `namespaces` what the program may see: `binds` ([path on
-this machine, path inside, whether it may be written to]), `links` ([what it says, path inside]), `network`. Modes:
+this machine, path inside, whether it may be written to]), `links` ([what it says, path inside]). Modes:
 
 - `exec`: the command confines itself, as bubblewrap does.
 - `namespaces`: own users, mounts, processes, network; what is not bound is not there, and no privilege is left.
@@ -125,13 +125,11 @@ def _end_descendants() -> None:
 def _in_namespaces(libc: _Libc, plan: dict[str, Any], command: list[str]) -> int:
     libc("prctl", _DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
     user, group, folder = os.geteuid(), os.getegid(), os.getcwd()
-    network = 0 if plan["network"] else _NEW_NETWORK
-    libc("unshare", _NEW_USERS | _NEW_MOUNTS | _NEW_PROCESSES | _NEW_IPC | _NEW_NAMES | network)
+    libc("unshare", _NEW_USERS | _NEW_MOUNTS | _NEW_PROCESSES | _NEW_IPC | _NEW_NAMES | _NEW_NETWORK)
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
-    if network:
-        _raise_loopback()
+    _raise_loopback()
     return _ended(_forked(lambda: _be_first(libc, plan, folder, command)))
 
 

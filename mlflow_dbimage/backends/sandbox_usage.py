@@ -56,16 +56,16 @@ def memory_of(processes: Iterable[int], limit: int) -> int:
     return total if total <= limit else sum(_from(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids)
 
 
-def disk_of(folders: Iterable[Path], limit: int) -> int:
-    """Return the bytes that folders take on disk, or so many above `limit` as are seen first.
+def disk_of(folder: Path, limit: int) -> int:
+    """Return the bytes that a folder takes on disk, or so many above `limit` as are seen first.
 
     Raises:
-        ValueError: They hold what nobody could measure: folders that cannot be read, or too many of anything.
+        ValueError: It holds what nobody could measure: folders that cannot be read, or too many of anything.
     """
-    waiting, total, entries = [(str(folder), 0) for folder in folders], 0, 0
+    waiting, total, entries = [(str(folder), 0)], 0, 0
     while waiting and total <= limit:
-        folder, depth = waiting.pop()
-        for entry in _entries(folder):
+        place, depth = waiting.pop()
+        for entry in _entries(place):
             entries += 1
             if entries > _MOST_ENTRIES or depth > _DEEPEST:
                 raise ValueError("more files or deeper folders than anybody needs")

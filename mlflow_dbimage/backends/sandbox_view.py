@@ -73,7 +73,6 @@ class View:
     def of(
         cls,
         readable: Sequence[Path],
-        writable: Sequence[Path],
         scratch: Path,
         placed: Mapping[str, Path] = MappingProxyType({}),
     ) -> View:
@@ -81,7 +80,6 @@ class View:
 
         Args:
             readable: Folders and files to read; those that do not exist are passed over.
-            writable: Folders to write to.
             scratch: A folder to write to, which also stands for the folders of temporary files.
             placed: Folders to read that are seen elsewhere, by where.
         """
@@ -91,7 +89,7 @@ class View:
         binds += [Bind(each, each, True, True) for each in _DEVICES if os.path.exists(each)]
         binds += [_bind(each, writable=False) for each in readable if each.exists()]
         binds += [Bind(os.path.realpath(source), target) for target, source in placed.items()]
-        binds += [_bind(each, writable=True) for each in (*writable, scratch)]
+        binds.append(_bind(scratch, writable=True))
         for place, name in _SCRATCH_PLACES.items():
             (scratch / name).mkdir(exist_ok=True)
             binds.append(Bind(os.path.realpath(scratch / name), place, True))

@@ -21,8 +21,8 @@ from mlflow_dbimage.target_markers import MACHINES
 # The glibc versions that uv knows as platforms, newest first; every base that we can meet has the oldest.
 _GLIBC = (*range(40, 30, -1), 28, 17)
 
-# What a build of somebody else's code may see of our environment.
-_HARMLESS = (
+# What of our environment uv may see; the last of them it finds credentials by.
+_NAMES = (
     "PATH",
     "TMPDIR",
     "SSL_CERT_FILE",
@@ -40,10 +40,6 @@ _HARMLESS = (
     "UV_NATIVE_TLS",
     "UV_INSECURE_HOST",
     "UV_CONFIG_FILE",
-)
-
-# What uv itself finds credentials by.
-_OF_THE_USER = (
     "HOME",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
@@ -96,6 +92,7 @@ class UvProgram:
         *,
         folder: Path,
         text: str = "",
+        configuration: Path | None = None,
     ) -> UvResult:
         """Run uv to its end.
 
@@ -106,12 +103,16 @@ class UvProgram:
             access: Whether uv may use the network, and whose credentials to keep out of its answer.
             folder: The working folder.
             text: Standard input.
+            configuration: A file in the place of the user's or the system's configuration.
 
         Raises:
             ServiceError: `program-failed`, uv cannot be started.
         """
         command = [str(uv_binary()), *arguments, *(["--offline"] if access.offline else [])]
         environment = uv_environment(self.cache)
+        if configuration is not None:
+            environment.pop("UV_NO_CONFIG", None)
+            environment["UV_CONFIG_FILE"] = str(configuration)
         _close_builds(self.cache)
         try:
             done = subprocess.run(
@@ -127,17 +128,14 @@ class UvProgram:
         )
 
 
-def uv_environment(cache: Path, home: Path | None = None) -> dict[str, str]:
+def uv_environment(cache: Path) -> dict[str, str]:
     """Return uv's variables.
 
     Args:
         cache: Its cache folder.
-        home: Another home, for code that is not ours, which then finds nothing of the user's.
     """
-    names = _HARMLESS if home else (*_HARMLESS, *_OF_THE_USER)
-    environment = {name: os.environ[name] for name in names if name in os.environ}
-    environment |= _ALWAYS | {"UV_CACHE_DIR": str(cache)} | _configuration(environment)
-    return environment if home is None else environment | {"HOME": str(home)}
+    environment = {name: os.environ[name] for name in _NAMES if name in os.environ}
+    return environment | _ALWAYS | {"UV_CACHE_DIR": str(cache)} | _configuration(environment)
 
 
 def wanted_to_build(result: UvResult) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -43,7 +44,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def kept_in(folder: Path) -> WheelStore:
-    return WheelStore(folder, UnpackedWheels(folder.parent / "unpacked"))
+    unpacked = folder.parent / "unpacked"
+    unpacked.mkdir(exist_ok=True)
+    return WheelStore(folder, UnpackedWheels(unpacked))
 
 
 @pytest.fixture
@@ -255,9 +258,13 @@ def test_another_processor_takes_its_own_wheels_and_builds_nothing(resolver, ind
     assert caught.value.code == "wrong-platform"
 
 
-def bring_setuptools(directory: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "setuptools", "-d", str(directory)]
+@pytest.fixture(scope="module")
+def setuptools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that almost every build requires."""
+    folder = tmp_path_factory.mktemp("setuptools")
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "setuptools", "-d", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
+    return next(folder.iterdir())
 
 
 SPYING = """
@@ -283,14 +290,14 @@ NOTHING = "[[], [None, None], None, None]"
 @pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_source_distribution_builds_to_the_same_wheel_and_gets_at_nothing(
-    index, model, tmp_path, monkeypatch
+    setuptools, index, model, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setenv("PLANTED_TOKEN", "pl4nted")
     secret = tmp_path / "home" / "secret"
     secret.parent.mkdir()
     secret.write_text("s3cret")
     make_sdist(index.directory, "srconly", setup=SPYING.format(secret=str(secret), port=index.port))
-    bring_setuptools(index.directory)
+    shutil.copy(setuptools, index.directory)
     index.password = "s3cret"
     built = []
     for name in ("one", "a-much-longer-name-of-a-cache-folder"):
@@ -313,27 +320,76 @@ def test_a_source_distribution_builds_to_the_same_wheel_and_gets_at_nothing(
     assert os.listdir(secret.parent) == ["secret"]
 
 
+CURIOUS = """
+import os, socket
+def tried(action, *arguments):
+    try:
+        action(*arguments)
+    except OSError:
+        return False
+    return True
+got = [
+    tried(socket.create_connection, ("127.0.0.1", {port}), 1),
+    tried(os.listdir, {model!r}),
+    tried(open, os.path.join({model!r}, "harm"), "w"),
+]
+from setuptools import setup
+needs = ["caught"] if any(got) else ["alpha", "beta"]
+setup(name={name!r}, version="1.0", install_requires=needs, extras_require={{"old": ["beta<2"]}})
+"""
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("line", ["curious[old]", "-e ./code/curious[old]", "-r lists/more.txt"])
 def test_resolving_runs_the_code_of_a_source_distribution_in_the_sandbox_alone(
-    index, model, tmp_path, monkeypatch
+    setuptools, resolver, index, model, line: str
 ) -> None:
-    """uv itself cannot begin a build; where one is needed it is run again, without the home and the kept cache."""
+    """It has no network and sees nothing; uv itself builds nothing, and is told what is required."""
+    shutil.copy(setuptools, index.directory)
+    setup = CURIOUS.format(port=index.port, model=str(model), name="curious")
+    make_sdist(index.directory, "curious", setup=setup)
+    (model / "code" / "curious").mkdir(parents=True)
+    (model / "code" / "curious" / "setup.py").write_text(setup)
+    (model / "lists").mkdir()
+    (model / "lists" / "more.txt").write_text("-c limits.txt\n./code/curious\n")
+    (model / "lists" / "limits.txt").write_text("beta<2\n")
+    found = versions(resolver.resolve(request(index, model, line)))
+    assert found.pop("curious") in ("1.0", None)
+    assert found == {"alpha": "2.0", "beta": "1.0"}
+    assert not (model / "harm").exists()
+
+
+def test_uv_builds_nothing(index, model, tmp_path) -> None:
     make_sdist(index.directory, "srconly")
     uv = UvProgram(tmp_path / "cache")
     (tmp_path / "cache" / "builds-v0").mkdir(parents=True)  # as versions before had it
-    asked = request(index, model, "srconly")
     text = f"--index-url {index.url}\nsrconly\n"
-    done = uv.run(["pip", "compile", "--python", sys.executable, "-"], asked.access, folder=tmp_path, text=text)
-    assert wanted_to_build(done)
-    seen = tmp_path / "model" / "seen.txt"
-    setup = f"import os\nopen({str(seen)!r}, 'a').write(os.environ['HOME'])\nfrom setuptools import setup\n"
-    make_sdist(index.directory, "srconly", setup=setup + "setup(name='srconly', version='1.0')")
-    bring_setuptools(index.directory)
-    (tmp_path / "wheels").mkdir()
-    resolver = UvResolver(tmp_path / "fresh", kept_in(tmp_path / "wheels"), sandbox)
-    assert versions(resolver.resolve(asked)) == {"srconly": "1.0"}
-    homes = seen.read_text()
-    assert "confined-" in homes
-    assert not list((tmp_path / "fresh").glob("confined-*"))
+    command = ["pip", "compile", "--python", sys.executable, "-"]
+    assert wanted_to_build(uv.run(command, request(index, model).access, folder=tmp_path, text=text))
+
+
+def test_a_source_that_is_built_to_another_distribution_is_refused(setuptools, resolver, index, model) -> None:
+    shutil.copy(setuptools, index.directory)
+    make_sdist(index.directory, "six", setup="from setuptools import setup\nsetup(name='seven', version='1.0')\n")
+    with pytest.raises(DbimageError, match=r"`six==1.0` is built to seven 1.0") as caught:
+        resolver.resolve(request(index, model, "six"))
+    assert caught.value.code == "unsolvable"
+
+
+def test_what_the_user_has_uv_configured_with_counts_beside_what_it_is_told(
+    setuptools, resolver, index, model, tmp_path, monkeypatch
+) -> None:
+    shutil.copy(setuptools, index.directory)
+    for name in ("srconly", "told"):
+        make_sdist(index.directory, name)
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[dependency-metadata]]\nname = "told"\nversion = "1.0"\nrequires-dist = ["beta"]\n'
+        '[pip]\nresolution = "lowest"\n'
+    )
+    monkeypatch.setenv("UV_CONFIG_FILE", str(own))
+    found = versions(resolver.resolve(request(index, model, "srconly", "told", "alpha")))
+    assert found == {"srconly": "1.0", "told": "1.0", "alpha": "1.0", "beta": "1.0"}
 
 
 @pytest.mark.slow
