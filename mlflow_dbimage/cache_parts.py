@@ -23,6 +23,8 @@ STATE_FILE = "state"
 
 # Nothing that a build may still be at goes because there is too much.
 _LATELY = 3600.0
+# Systems note once a day that a file is read (`relatime`).
+_READ_WITHIN = 24 * 3600.0
 _LOCKS, _WORK = "locks", "work"
 # Parts whose folders only sort their files.
 _PARTS_OF_FILES = ("bytecode", "records")
@@ -70,7 +72,7 @@ def prune(root: Path, *, keep_days: float | None = None, keep_size: int | None =
     gone = []
     left = sum(unit.size for unit in units)
     for unit in units:
-        age = now - unit.last_used
+        age = max(0.0, now - unit.last_used)
         too_old = keep_days is not None and age >= keep_days * 86400
         too_much = keep_size is not None and left > keep_size and age > _LATELY
         if unit.part == _WORK and age < WORK_LEFT_BEHIND_AFTER:
@@ -139,12 +141,13 @@ def _unit(part: str, path: Path) -> _Unit:
     for status in _statuses(path):
         count += 1
         size += status.st_size
-        newest = max(newest, status.st_mtime)
+        newest = max(newest, status.st_mtime, min(status.st_atime + _READ_WITHIN, time.time()))
     state = path / STATE_FILE
     if state.is_file():  # what lies beside it has the times of layers
         newest = state.stat().st_mtime
-    elif not path.is_dir():
-        newest = max(newest, path.stat().st_atime)
+    elif not path.is_dir():  # a build that uses it notes that
+        status = path.stat()
+        newest = max(status.st_mtime, status.st_atime)
     return _Unit(part=part, path=path, files=count, size=size, last_used=newest or path.stat().st_mtime)
 
 

@@ -62,6 +62,14 @@ def test_what_a_library_keeps_as_one_goes_as_one(tmp_path: Path):
     assert not old.parent.exists()
 
 
+def test_what_a_library_reads_is_in_use(tmp_path: Path):
+    file = _file(tmp_path / "conda/pkgs/python/os.py", 10, 900)
+    for hours, stays in ((20, True), (30, False)):
+        os.utime(file, (time.time() - hours * 3600, file.stat().st_mtime))
+        prune(tmp_path, keep_days=30, keep_size=0)
+        assert file.exists() == stays
+
+
 def test_builds_under_way_and_their_locks_stay(tmp_path: Path):
     work, left = _file(tmp_path / "work/running/env/x", 10, 0.5), _file(tmp_path / "work/left/env/x", 10, 2)
     lock = _file(tmp_path / "locks/one.lock", 0, 0.5)
