@@ -117,16 +117,18 @@ def _files(
 
 
 def _below(listing: RootListing, place: str) -> Iterator[str]:
-    """Yield a path and all that lie below it."""
-    yield place
-    for name in listing.names(place):
-        yield from _below(listing, f"{place}/{name}")
+    """Yield a path and all that lie below it, however deep."""
+    left = [place]
+    while left:
+        path = left.pop()
+        yield path
+        left += [f"{path}/{name}" for name in listing.names(path)]
 
 
 def _recorded(listing: RootListing, folder: str, place: str) -> Iterator[tuple[str, str]]:
     """Yield the paths that RECORD, or an egg's list, names, with their sha256."""
     if place.endswith(".dist-info"):
-        rows = csv.reader((listing.text(f"{place}/RECORD") or "").splitlines())
+        rows = _rows(listing.text(f"{place}/RECORD") or "")
         named = [(row[0], row[1] if len(row) > 1 else "") for row in rows if row]
     else:
         folder = place
@@ -134,6 +136,14 @@ def _recorded(listing: RootListing, folder: str, place: str) -> Iterator[tuple[s
         named = [(line.strip(), "") for line in lines if line.strip()]
     for path, text in named:
         yield _normal(path if path.startswith("/") else f"{folder}/{path}"), _sha256(text)
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Read a RECORD; one that is none records nothing."""
+    try:
+        return list(csv.reader(text.splitlines()))
+    except csv.Error:
+        return []
 
 
 def _sha256(text: str) -> str:

@@ -6,7 +6,6 @@ is read once and kept by the base's layers; of our layers only those of the envi
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import tarfile
@@ -17,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from mlflow_dbimage.build_cache import BuildCache, cache_key
 from mlflow_dbimage.build_receipt import ImageRecord
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.layer_members import visit
 from mlflow_dbimage.oci.root_listing import NodeKind, read_listing
@@ -141,7 +141,7 @@ def _owned(path: str, data: bytes, prefix: str) -> Iterator[str]:
     text = data.decode(errors="replace")
     if path.endswith(".json"):
         try:
-            files = json.loads(text)["files"]
+            files = read_json(text)["files"]
         except (ValueError, KeyError, TypeError):
             return
         yield from (f"{prefix}{file}" for file in files if isinstance(file, str))

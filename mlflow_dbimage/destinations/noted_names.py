@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from mlflow_dbimage.oci.artifact import Artifact
+from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.registry import Registry, Repository
 
 _TAG = "names"
@@ -31,7 +32,11 @@ class NotedNames:
         if _TAG not in self._index.tags():
             return ()
         _, manifest = self._index.resolve(_TAG)
-        return tuple(json.loads(json.loads(manifest)["annotations"]["dev.dbimage.names"]))
+        try:
+            names = read_json(read_json(manifest)["annotations"]["dev.dbimage.names"])
+            return tuple(name for name in names if isinstance(name, str))
+        except (ValueError, KeyError, TypeError):
+            return ()  # not our list: the next name that is noted takes its place
 
     def note(self, name: str, *, present: bool) -> None:
         """Note that a name is there, or is no longer, unless the registry itself can be asked."""

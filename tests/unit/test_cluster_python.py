@@ -56,6 +56,14 @@ def test_what_is_recorded_outside_the_environment_is_not_its_own():
     assert all(path.startswith(SITE) for path in found.files)
 
 
+def test_what_no_distribution_would_have_is_no_obstacle():
+    part = distribution("odd")
+    part[f"{SITE}/odd-1.0.dist-info/RECORD"] = b"x" * 200_000
+    part[f"{SITE}/odd-1.0.dist-info/" + "d/" * 2000 + "file"] = b""
+    (found,) = cluster_of(part).distributions.values()
+    assert f"{SITE}/odd-1.0.dist-info/RECORD" in found.files
+
+
 def test_metadata_that_another_version_left_behind_goes_too():
     (found,) = cluster_of(distribution("numpy", "1.0"), distribution("numpy", "2.0")).distributions.values()
     assert {f"{SITE}/numpy-{version}.dist-info/METADATA" for version in ("1.0", "2.0")} <= set(found.files)

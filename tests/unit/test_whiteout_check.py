@@ -44,6 +44,7 @@ BASE = {
     **wheel("other", "3.0", "other.py", "../../../bin/other"),
     **package("libx", "1.1", "lib/libx.so", "share/x"),
     f"{SITE}/foo/__pycache__/__init__.cpython-311.pyc": b"x",
+    f"{PREFIX}/conda-meta/nonsense-1-0.json": b"[" * 9999,
 }
 GONE = [f"{SITE}/foo/old.py", f"{SITE}/foo-1.0.dist-info", f"{SITE}/foo/__pycache__"]
 
