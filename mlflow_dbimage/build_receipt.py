@@ -7,12 +7,16 @@ was sent, how long it took.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: Version of the record's form and of everything that decides bytes: layers, paths, normalisation.
 FORMAT = 3
@@ -29,6 +33,15 @@ _PLAIN_LABELS = {
     "org.opencontainers.image.title": "model_name",
     "org.opencontainers.image.version": "model_version",
 }
+_PLACE = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[^/\0]+)+")
+# As dataclasses of this module declare them.
+_PLAIN_KINDS: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "str": (str,),
+    "str | None": (str, type(None)),
+}
+_Record = TypeVar("_Record", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +56,19 @@ class LayerRecord:
     """In bytes, compressed."""
     contents: tuple[str, ...]
     """The distributions or parts in it."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LayerRecord:
+        """Read the JSON form.
+
+        Raises:
+            TypeError: It is something else.
+            ValueError: It is something else.
+        """
+        contents = tuple(data["contents"])
+        if not all(isinstance(each, str) for each in contents):
+            raise TypeError("`contents` are no texts")
+        return as_declared(cls(**{**data, "contents": contents}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,19 +122,47 @@ class ImageRecord:
             data = read_json(labels[RECORD_LABEL])
             if data["format"] != FORMAT:
                 return None
-            data["layers"] = tuple(_layer_record(layer) for layer in data["layers"])
+            data["layers"] = tuple(LayerRecord.from_dict(layer) for layer in data["layers"])
             data["parents"] = {path: _owner(*owner) for path, owner in data["parents"].items()}
-            return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+            must_be_place(data["environment_prefix"])
+            return as_declared(
+                cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+            )
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
 
+def as_declared(record: _Record) -> _Record:
+    """Return a record that was read: images say what they like of themselves.
+
+    Raises:
+        TypeError: A text or number of it is none.
+        ValueError: A number is negative.
+    """
+    for field in fields(record):
+        kinds, value = _PLAIN_KINDS.get(str(field.type)), getattr(record, field.name)
+        if kinds is not None and type(value) not in kinds:
+            raise TypeError(f"`{field.name}` is no {field.type}")
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"`{field.name}` is negative")
+    return record
+
+
+def must_be_place(path: str) -> None:
+    """Refuse what is not the absolute path of a folder below the root of an image.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is no such path.
+    """
+    if not _PLACE.fullmatch(path):
+        raise ValueError(f"{path!r:.200} is no place in an image")
+
+
 def _owner(mode: int, uid: int, gid: int) -> tuple[int, int, int]:
+    if not type(mode) is type(uid) is type(gid) is int:
+        raise TypeError("an owner is no numbers")
     return mode, uid, gid
-
-
-def _layer_record(data: Mapping[str, Any]) -> LayerRecord:
-    return LayerRecord(**{**data, "contents": tuple(data["contents"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def read_subject(name: str, image: Image) -> Subject:
     except ValueError as error:
         raise _cannot(name, f"its layers are not those of its record: {error}", None) from error
     budget = record.environment_budget
-    if not isinstance(budget, int):
+    if budget is None:
         why = "its record does not say how its packages were shared out to layers"
         raise _cannot(name, why, "build the model again with this version")
     return Subject(image=image, record=record, own=own, environment_budget=budget)

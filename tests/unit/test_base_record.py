@@ -28,11 +28,20 @@ RECORD = BaseRecord(
 )
 
 
+ODD: list[dict[str, object]] = [
+    {"drift": [7]},
+    {"system_layers": -1},
+    {"system_layers": "1"},
+    {"environment_prefix": "/"},
+    {"lock_digest": None},
+]
+
+
 def test_a_record_comes_back_from_its_labels() -> None:
     assert BaseRecord.from_labels(RECORD.to_labels()) == RECORD
 
 
-@pytest.mark.parametrize("change", [{"format": 99}, {"layers": 1}, {"layers": [{}]}, {"drift": None}])
+@pytest.mark.parametrize("change", [{"format": 99}, {"layers": 1}, {"layers": [{}]}, {"drift": None}, *ODD])
 def test_strangers_labels_are_no_record(change: dict[str, object]) -> None:
     data = {**json.loads(RECORD.to_labels()[BASE_LABEL]), **change}
     assert BaseRecord.from_labels({BASE_LABEL: json.dumps(data)}) is None

@@ -71,6 +71,17 @@ def test_what_is_unknown_gets_no_label() -> None:
         json.dumps({"format": 2, "layers": [{"kind": "model"}]}),
         json.dumps({**RECORD_DATA, "parents": {"opt": 7}}),
         json.dumps({**RECORD_DATA, "parents": []}),
+        json.dumps({**RECORD_DATA, "parents": {"opt": [None, 0, 0]}}),
+        *(json.dumps({**RECORD_DATA, key: [7]}) for key in RECORD_DATA),
+        *(json.dumps({**RECORD_DATA, "base_layers": value}) for value in ("4", -1, 1.0, True)),
+        *(
+            json.dumps({**RECORD_DATA, "environment_prefix": at})
+            for at in ("", "/", "opt", "/opt/../etc", "//etc")
+        ),
+        *(
+            json.dumps({**RECORD_DATA, "layers": [{**RECORD_DATA["layers"][0], key: value}]})
+            for key, value in (("kind", 7), ("size", -1), ("size", "7"), ("digest", None), ("contents", [7]))
+        ),
     ],
 )
 def test_labels_that_are_not_a_record_give_none(text: str) -> None:
