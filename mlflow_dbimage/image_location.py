@@ -173,7 +173,7 @@ def _is_engine_name(name: str, *, may_have_tag: bool) -> bool:
 def _archive(rest: str, text: str, forms: str) -> ImageLocation:
     if not rest:
         raise _bad(text, "it names no file", forms)
-    return ImageLocation(transport="docker-archive", path=Path(rest).expanduser())
+    return ImageLocation(transport="docker-archive", path=from_home(rest))
 
 
 def _rootfs(rest: str, text: str, forms: str) -> ImageLocation:
@@ -215,6 +215,14 @@ def _registry(rest: str, text: str, forms: str) -> ImageLocation:
     return ImageLocation(transport="docker", host=host, name=path, tag=tag or None, digest=digest or None)
 
 
+def from_home(text: str) -> Path:
+    """Return a path as it is written, but for `~` and `~ada` at its beginning, where there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def _layout(rest: str, text: str, forms: str) -> ImageLocation:
     directory, marker, digest = rest.partition("@sha256:")
     digest = marker[1:] + digest
@@ -224,7 +232,7 @@ def _layout(rest: str, text: str, forms: str) -> ImageLocation:
     problem = _reference_problem("", tag, digest)
     if problem:
         raise _bad(text, problem, forms)
-    path = Path(directory).expanduser()
+    path = from_home(directory)
     return ImageLocation(transport="oci", path=path, tag=tag or None, digest=digest or None)
 
 

@@ -17,7 +17,7 @@ from string import Formatter
 from urllib.parse import urlsplit
 
 from mlflow_dbimage.errors import UsageError
-from mlflow_dbimage.image_location import ImageLocation, parse_base, parse_target
+from mlflow_dbimage.image_location import ImageLocation, from_home, parse_base, parse_target
 from mlflow_dbimage.oci.descriptor import Platform
 
 #: Processors that conda, wheels and images all have names for.
@@ -222,7 +222,7 @@ def _secrets(value: object, folder: Path) -> tuple[Secret, ...]:
 def _secret_texts(text: str, folder: Path) -> list[str]:
     if not text.startswith(_FILE_MARK):
         return [text]
-    path = folder / Path(text.removeprefix(_FILE_MARK)).expanduser()
+    path = folder / from_home(text.removeprefix(_FILE_MARK))
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -298,7 +298,7 @@ def _parsed_moment(text: str) -> date | None:
 def _path(value: object, folder: Path) -> Path:
     if isinstance(value, Path):
         value = str(value)
-    return folder / Path(_text(value, folder)).expanduser()
+    return folder / from_home(_text(value, folder))
 
 
 def _file(value: object, folder: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from mlflow_dbimage.errors import InputError, UsageError
+from mlflow_dbimage.image_location import from_home
 from mlflow_dbimage.setting_kinds import quoted
 from mlflow_dbimage.settings import APPLICATION, KEYS, Key, Scope, Settings
 
@@ -111,7 +112,7 @@ def _environment(places: Surroundings) -> _Source:
 def _files(caller: _Source, environment: _Source, places: Surroundings) -> list[_Source]:
     chosen = next((each.values["config"] for each in (caller, environment) if each.values.get("config")), None)
     if chosen is not None:
-        path = places.directory / Path(str(chosen)).expanduser()
+        path = places.directory / from_home(str(chosen))
         return [_file(path)] if path.is_file() else []  # a missing one is told as a bad value of `config`
     folders = (places.directory, *places.directory.parents)
     project = next((folder / FILE_NAME for folder in folders if (folder / FILE_NAME).is_file()), None)
