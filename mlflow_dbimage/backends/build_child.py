@@ -25,6 +25,7 @@ from mlflow_dbimage.build_request import BuildRequest
 from mlflow_dbimage.errors import DbimageError, InputError, ServiceError
 from mlflow_dbimage.model_reference import ModelStore
 from mlflow_dbimage.progress import Step
+from mlflow_dbimage.short_process import short_process
 
 _NICENESS = 10
 _PATIENCE = 5.0
@@ -165,4 +166,5 @@ def _end(*_: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    with short_process():
+        main()

@@ -30,6 +30,7 @@ import click
 
 from mlflow_dbimage import __version__
 from mlflow_dbimage.errors import DbimageError
+from mlflow_dbimage.short_process import short_process
 from plugin_entrypoints import terminal
 from plugin_entrypoints.cli import (
     bases,
@@ -79,7 +80,9 @@ for command in (*serving.COMMANDS, *webhooks.COMMANDS):
 
 def main() -> NoReturn:
     """Run the command of this process's arguments, and exit."""
-    sys.exit(_run(sys.argv[1:]))
+    with short_process():
+        code = _run(sys.argv[1:])
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
