@@ -26,6 +26,7 @@ from installer.records import InvalidRecordEntry, RecordEntry, parse_record_file
 from installer.sources import WheelFile
 from installer.utils import Scheme
 
+from mlflow_dbimage.backends.wheel_archive import WheelArchive
 from mlflow_dbimage.backends.wheel_listing import ListedFile, ListedScript, WheelListing
 from mlflow_dbimage.backends.wheel_prefix import check_script
 from mlflow_dbimage.errors import InputError
@@ -138,7 +139,7 @@ def _copy(stream: BinaryIO, out: BinaryIO) -> tuple[str, int]:
 def _opened(wheel: Path) -> Iterator[tuple[WheelFile, dict[tuple[str, str], str]]]:
     """Open a wheel whose member names are safe, with the hashes of its RECORD by name."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with wheel.open("rb") as stream, WheelArchive(stream) as archive:
             _check_names(wheel.name, archive.namelist())
             _check_sizes(wheel.name, archive.infolist())
             source = _WheelFile(archive)
