@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from mlflow_dbimage.errors import InputError, VerificationError
 
@@ -81,7 +81,8 @@ def file_entry(path: str, source: Path | bytes, mode: int) -> TarEntry:
         kind=EntryKind.FILE,
         mode=mode,
         size=place.stat().st_size,
-        content=lambda: place.open("rb"),
+        # Most files are smaller than a buffer, and all are read in large pieces.
+        content=lambda: cast(BinaryIO, place.open("rb", buffering=0)),
     )
 
 
