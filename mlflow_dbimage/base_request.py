@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_dbimage.build_request import check_name, environment_options
+from mlflow_dbimage.build_request import check_name
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation, parse_base
-from mlflow_dbimage.locking.environment_solver import EnvironmentOptions
-from mlflow_dbimage.oci.descriptor import Platform
-from mlflow_dbimage.settings import Settings
+from mlflow_dbimage.image_request import ImageRequest
 from mlflow_dbimage.settings_sources import Surroundings, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseRequest:
+class BaseRequest(ImageRequest):
     """A golden base that somebody wants."""
 
     runtime: str | None
@@ -30,7 +28,6 @@ class BaseRequest:
     prefix: str | None
     """Where the environment is to lie; None where runtime or file decide."""
     allow_drift: bool
-    settings: Settings
 
     @classmethod
     def from_options(
@@ -91,25 +88,6 @@ class BaseRequest:
         return name
 
     @property
-    def platform(self) -> Platform:
-        """The platform of the image."""
-        return self.settings.platform
-
-    @property
-    def compression(self) -> str:
-        """How layers are compressed: `gzip` or `zstd`."""
-        return self.settings.compression
-
-    @property
     def bytecode(self) -> str:
         """`all` or `none`: there is no model whose imports could be told."""
         return "none" if self.settings.bytecode == "none" else "all"
-
-    @property
-    def layers(self) -> int:
-        """Most layers that the environment's packages may take."""
-        return self.settings.layers
-
-    def environment_options(self, glibc: str) -> EnvironmentOptions:
-        """Return how to find the packages for a system with that glibc."""
-        return environment_options(self.settings, glibc)

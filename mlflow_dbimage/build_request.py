@@ -12,9 +12,7 @@ from mlflow_dbimage import image_check
 from mlflow_dbimage.destinations.golden_bases import MARK as BASE_MARK
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
-from mlflow_dbimage.locked_env import LockedEnv
-from mlflow_dbimage.locking.environment_solver import EnvironmentOptions
-from mlflow_dbimage.oci.descriptor import Platform
+from mlflow_dbimage.image_request import ImageRequest
 from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.settings_sources import Surroundings, load
 
@@ -31,7 +29,7 @@ _VERSION_LIKE = re.compile(r".*-(?:v[0-9]+|local)(?:-[0-9a-f]{12})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(ImageRequest):
     """A build that somebody wants."""
 
     name: str
@@ -39,7 +37,6 @@ class BuildRequest:
     model_uri: str
     """As the caller wrote it."""
     mode: Mode
-    settings: Settings
 
     @classmethod
     def from_strings(
@@ -102,24 +99,9 @@ class BuildRequest:
         return self.settings.bases
 
     @property
-    def platform(self) -> Platform:
-        """The platform of the image."""
-        return self.settings.platform
-
-    @property
-    def compression(self) -> str:
-        """How layers are compressed: `gzip` or `zstd`."""
-        return self.settings.compression
-
-    @property
     def bytecode(self) -> str:
         """Which modules get byte code: `imported`, `all` or `none`."""
         return self.settings.bytecode
-
-    @property
-    def layers(self) -> int:
-        """Most layers that the environment's packages may take."""
-        return self.settings.layers
 
     @property
     def sbom(self) -> str:
@@ -135,31 +117,6 @@ class BuildRequest:
     def expected_output(self) -> Path | None:
         """A file of what the model should predict for its example."""
         return self.settings.expected_output
-
-    def environment_options(self, glibc: str, kept: LockedEnv | None = None) -> EnvironmentOptions:
-        """Return how to solve the environment for a base.
-
-        Args:
-            glibc: Of the base.
-            kept: The packages of the base that stay unless the model asks for others; None where there are none.
-        """
-        options = environment_options(self.settings, glibc)
-        return options if kept is None else replace(options, kept=kept.as_kept())
-
-
-def environment_options(settings: Settings, glibc: str) -> EnvironmentOptions:
-    """Return how to solve an environment for a base with that glibc."""
-    return EnvironmentOptions(
-        platform=settings.platform,
-        glibc=glibc,
-        channel_map=settings.channel_map,
-        channels=settings.channels or None,
-        index_url=settings.index_url,
-        extra_index_urls=settings.extra_index_url,
-        exclude_newer=settings.exclude_newer,
-        offline=settings.offline,
-        local_version_indexes=settings.local_version_indexes,
-    )
 
 
 def check_name(name: str, settings: Settings, what: str = "deployment") -> None:
