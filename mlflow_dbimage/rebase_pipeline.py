@@ -151,20 +151,33 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
         )
         published = publisher.publish(request.new_name, candidate, ready)
         _note_image(record, published, moved, tools.store)
+    notes = (_was_on(old, base), *published.notes)
+    return _receipt(request.new_name, moved, published, record, notes=notes, seconds=time.monotonic() - started)
+
+
+def _receipt(
+    name: str,
+    image: Image,
+    published: Publication,
+    record: ImageRecord,
+    *,
+    notes: tuple[str, ...],
+    seconds: float,
+) -> BuildReceipt:
     return BuildReceipt(
-        name=request.new_name,
+        name=name,
         reference=published.deployment.reference,
-        digest=str(moved.digest),
+        digest=str(image.digest),
         tags=published.deployment.tags,
         record=record,
-        image_size=sum(layer.descriptor.size for layer in moved.layers),
-        added_size=sum(each.layer.descriptor.size for each in layers),
+        image_size=sum(layer.descriptor.size for layer in image.layers),
+        added_size=sum(layer.descriptor.size for layer in image.layers[record.base_layers :]),
         sent_size=published.written.sent,
         sent=published.written.note,
         environment_reused=True,
         verification=published.report.to_dict(),
-        notes=(_was_on(old, base), *published.notes),
-        seconds=time.monotonic() - started,
+        notes=notes,
+        seconds=seconds,
     )
 
 
