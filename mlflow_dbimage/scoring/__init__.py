@@ -12,7 +12,7 @@
 | `model` | loading, predicting, finding the rows that a model cannot take |
 | `predictions` | what models return, as columns |
 | `outputs`, `parquet_output` | the files that are written, aside and then renamed |
-| `workplace` | streams, signals, folders and environment variables of the process |
+| `workplace` | streams, signals, folders, environment variables and garbage collector of the process |
 | `self_check` | the check that an image makes of itself: the order of its steps |
 | `made_example` | an example for models that have none |
 | `requirement_imports` | whether what a model requires is there and can be imported |

@@ -12,6 +12,7 @@ from .inputs import ModelInput
 from .predictions import Predictions, join, read_predictions
 from .signature import ModelFile, Parameter
 from .values import read_value
+from .workplace import garbage_left_alone
 
 #: When so many rows failed one by one and none was scored, it is the model, not the rows.
 _FAILURES_OF_A_BROKEN_MODEL = 20
@@ -31,11 +32,12 @@ class Model:
     def __init__(self, file: ModelFile, params: Optional[Dict[str, Any]] = None) -> None:
         self._params: Optional[Dict[str, Any]] = None
         try:
-            import mlflow.pyfunc
+            with garbage_left_alone():
+                import mlflow.pyfunc
 
-            # MLflow refuses models that lie behind a link.
-            directory = os.path.realpath(file.directory)
-            self._pyfunc = mlflow.pyfunc.load_model(directory, suppress_warnings=True)
+                # MLflow refuses models that lie behind a link.
+                directory = os.path.realpath(file.directory)
+                self._pyfunc = mlflow.pyfunc.load_model(directory, suppress_warnings=True)
         except (Exception, SystemExit) as error:
             raise BadModel("the model does not load: %s" % one_line(error)) from error
         self.set_params(params)

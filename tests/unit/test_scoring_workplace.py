@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_dbimage.scoring.failures import Stopped
-from mlflow_dbimage.scoring.workplace import stopped_by_signals, writable_folders
+from mlflow_dbimage.scoring.workplace import garbage_left_alone, stopped_by_signals, writable_folders
 
 CLONE = Path(__file__).resolve().parents[2]
 
@@ -80,3 +81,12 @@ def test_a_temporary_folder_that_is_not_there_is_replaced(monkeypatch: pytest.Mo
     with writable_folders():
         assert os.access(os.environ["TMPDIR"], os.W_OK)
         assert tempfile.gettempdir() == os.environ["TMPDIR"]
+
+
+def test_the_collector_is_as_it_was_once_a_model_is_loaded() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(ValueError), garbage_left_alone():
+        assert gc.get_threshold() > before
+        assert gc.isenabled()
+        raise ValueError
+    assert gc.get_threshold() == before
