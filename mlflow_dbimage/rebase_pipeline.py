@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mlflow_dbimage import (
@@ -144,11 +145,8 @@ def rebase(request: RebaseRequest, tools: RebaseTools) -> BuildReceipt:
             return image_evidence.attach(proven, place, request.sbom, key, tools.progress)
 
         publisher = Publisher(destination=tools.destination, mode=request.verify, tools=tools.proof)
-        candidate = Candidate(
-            image=moved,
-            record=record,
-            expected=lambda: expected_by(given, moved, record, tools.cache),
-        )
+        expected = partial(expected_by, given, moved, record, tools.cache)
+        candidate = Candidate(image=moved, record=record, expected=expected)
         published = publisher.publish(request.new_name, candidate, ready)
         _note_image(record, published, moved, tools.store)
     notes = (_was_on(old, base), *published.notes)
