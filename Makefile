@@ -22,7 +22,7 @@ demo: $(READY)
 	@.venv/bin/python -m scripts.demo
 
 test: $(READY)
-	@scripts/system_packages mmdebstrap dockerd docker-registry bwrap skopeo umoci htpasswd faketime initdb redis-server chromium chromedriver
+	@scripts/system_packages mmdebstrap dockerd docker-registry bwrap skopeo umoci htpasswd faketime initdb redis-server chromium chromedriver npm
 	.venv/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from mlflow_dbimage import cosign_tags, provenance, verification
+from mlflow_dbimage import cosign_tags, keyless_evidence, provenance, verification
 from mlflow_dbimage.errors import InputError
-from mlflow_dbimage.evidence import bill_of_materials, envelope, statement
+from mlflow_dbimage.evidence import bill_of_materials, bundle, envelope, statement
 from mlflow_dbimage.evidence.envelope import Envelope
-from mlflow_dbimage.evidence.signing_key import KeyPair, VerifyingKey
+from mlflow_dbimage.evidence.signing_key import Identity, Keyless, Signer, Verifier
 from mlflow_dbimage.evidence.statement import Statement
 from mlflow_dbimage.oci.artifact import TITLE, Artifact, Referrer
 from mlflow_dbimage.oci.descriptor import Descriptor
@@ -47,7 +47,7 @@ class Evidence:
     statements: tuple[Statement, ...]
 
 
-def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> None:
+def attach(evidence: Evidence, store: ReferrerStore, key: Signer | None) -> None:
     """Attach all of it; equal evidence attached again, by the same key, changes nothing.
 
     Raises:
@@ -57,6 +57,11 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
         _artifact(evidence.image, media_type, bill, {TITLE: _TITLES[media_type]})
         for media_type, bill in evidence.bills
     ]
+    if isinstance(key, Keyless):
+        store.attach(evidence.image.digest, made)
+        titled = [(each, _TITLES.get(each.predicate_type, "statement.json")) for each in evidence.statements]
+        keyless_evidence.attach(evidence.image, evidence.reference, titled, store, key)
+        return
     if key is None:
         said = [(each.predicate_type, statement.MEDIA_TYPE, each.to_bytes()) for each in evidence.statements]
     else:
@@ -69,7 +74,7 @@ def attach(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> Non
     store.attach(evidence.image.digest, made)
 
 
-def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | None) -> tuple[str, ...]:
+def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: Signer | None) -> tuple[str, ...]:
     """Attach all of it; where nobody wants it signed, a registry that takes no artifacts is noted, no failure.
 
     Raises:
@@ -84,11 +89,18 @@ def attach_if_taken(evidence: Evidence, store: ReferrerStore, key: KeyPair | Non
     return ()
 
 
+def is_signed(store: ReferrerStore, image: Digest, key: Verifier) -> bool:
+    """Whether a key, or an identity, has signed an image."""
+    if isinstance(key, Identity):
+        return keyless_evidence.is_signed(store, image, key)
+    return cosign_tags.is_signed(store, image, key)
+
+
 def bill(
     store: ReferrerStore,
     image: Digest,
     media_type: str = bill_of_materials.CYCLONEDX_TYPE,
-    key: VerifyingKey | None = None,
+    key: Verifier | None = None,
 ) -> bytes:
     """Read the bill of materials of an image.
 
@@ -116,7 +128,7 @@ def bill(
     return found
 
 
-def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None) -> Statement:
+def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: Verifier | None = None) -> Statement:
     """Read a statement about an image: of several, the first that is signed.
 
     Args:
@@ -135,7 +147,7 @@ def read_statement(store: ReferrerStore, image: Digest, kind: Kind, key: Verifyi
 
 
 def read_statements(
-    store: ReferrerStore, image: Digest, kind: Kind, key: VerifyingKey | None = None
+    store: ReferrerStore, image: Digest, kind: Kind, key: Verifier | None = None
 ) -> tuple[Statement, ...]:
     """Read all statements of a kind about an image, as `read_statement` reads one; those that do not hold are not
     there."""
@@ -153,9 +165,14 @@ def _artifact(image: Descriptor, media_type: str, data: bytes, annotations: dict
     )
 
 
-def _opened(content: bytes, key: VerifyingKey | None) -> Statement | None:
+def _opened(content: bytes, key: Verifier | None) -> Statement | None:
     """Return the statement of an artifact, from its envelope where it has one; None where it does not hold."""
     try:
+        if isinstance(key, Identity):
+            payload = key.opened(content)
+            return None if payload is None else Statement.from_bytes(payload)
+        if bundle.is_bundle(content):
+            return Statement.from_bytes(bundle.payload_of(content)) if key is None else None
         sealed = _sealed(content)
         if sealed is None:
             return Statement.from_bytes(content) if key is None else None
@@ -181,8 +198,8 @@ def _contents(store: ReferrerStore, referrers: Iterable[Referrer]) -> Iterator[b
 
 
 def _signed_first(referrers: Sequence[Referrer]) -> Sequence[Referrer]:
-    """Of two, the one in an envelope says more."""
-    return sorted(referrers, key=lambda each: each.artifact_type != envelope.MEDIA_TYPE)
+    """Of two, the one in an envelope or bundle says more."""
+    return sorted(referrers, key=lambda each: each.artifact_type not in (envelope.MEDIA_TYPE, bundle.MEDIA_TYPE))
 
 
 def nothing(what: str, image: Digest | str) -> InputError:

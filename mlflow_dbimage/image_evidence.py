@@ -18,7 +18,7 @@ from mlflow_dbimage.evidence.bill_of_materials import (
     pip_purl,
     spdx,
 )
-from mlflow_dbimage.evidence.signing_key import KeyPair
+from mlflow_dbimage.evidence.signing_key import Signer
 from mlflow_dbimage.locked_env import LockedEnv
 from mlflow_dbimage.model_reference import ModelOrigin
 from mlflow_dbimage.oci.digest import Digest
@@ -137,7 +137,7 @@ def evidence_of(proven: ProvenImage, *, reference: str, forms: str) -> Evidence:
 
 
 def attach(
-    proven: ProvenImage, place: Place, forms: str, key: KeyPair | None, progress: Progress
+    proven: ProvenImage, place: Place, forms: str, key: Signer | None, progress: Progress
 ) -> tuple[str, ...]:
     """Attach contents, provenance and report to an image, where its destination keeps such; say what could not be.
 

@@ -11,7 +11,7 @@ from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
 from mlflow_dbimage.evidence.advisories import Severity, Vulnerability
 from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
-from mlflow_dbimage.evidence.signing_key import VerifyingKey
+from mlflow_dbimage.evidence.signing_key import Verifier
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
@@ -83,7 +83,7 @@ def scan(
     find: Finder,
     *,
     threshold: Severity | None = None,
-    key: VerifyingKey | None = None,
+    key: Verifier | None = None,
 ) -> ImageScan:
     """Hold what a deployed image has against advisories.
 
@@ -115,7 +115,7 @@ def scan_deployment(
     find: Finder,
     *,
     threshold: Severity | None,
-    key: VerifyingKey | None,
+    key: Verifier | None,
 ) -> ImageScan:
     """Hold an image that was found against advisories, whatever its name means by now; else as `scan`."""
     bill = attestation.bill(store, Digest.parse(deployment.digest), key=key)

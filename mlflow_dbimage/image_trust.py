@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from mlflow_dbimage import attestation, cosign_tags, image_scan
+from mlflow_dbimage import attestation, image_scan
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, VerificationError
-from mlflow_dbimage.evidence.signing_key import VerifyingKey
+from mlflow_dbimage.evidence.signing_key import Verifier
 from mlflow_dbimage.image_scan import Finder
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
@@ -23,7 +23,7 @@ class TrustTools:
 
     destination: Destination
     catalogue: Catalogue
-    key: VerifyingKey | None
+    key: Verifier | None
     find: Finder | None
     """Finds vulnerable packages; None where nobody looks."""
     today: date
@@ -81,7 +81,7 @@ def _known(deployment: Deployment, store: ReferrerStore, tools: TrustTools) -> K
     runtime = tools.catalogue.find(record.runtime) if record is not None and record.runtime else None
     return Known(
         record=record,
-        signed=tools.key is not None and cosign_tags.is_signed(store, digest, tools.key),
+        signed=tools.key is not None and attestation.is_signed(store, digest, tools.key),
         provenance=next(iter(attestation.read_statements(store, digest, "provenance", tools.key)), None),
         reports=attestation.read_statements(store, digest, "report", tools.key),
         runtime=runtime,

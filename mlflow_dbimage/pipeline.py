@@ -31,7 +31,7 @@ from mlflow_dbimage.cluster_lock import ClusterLock
 from mlflow_dbimage.destinations.deployment import Destination
 from mlflow_dbimage.environment_layers import EnvironmentLayers, EnvironmentMakers, EnvironmentWish, obtain
 from mlflow_dbimage.errors import InputError, disk_errors
-from mlflow_dbimage.evidence.signing_key import KeyPair
+from mlflow_dbimage.evidence.signing_key import Signer
 from mlflow_dbimage.image_evidence import Inside, Place, ProvenImage
 from mlflow_dbimage.image_proof import Candidate, ProofTools
 from mlflow_dbimage.layout_choice import LayoutWish
@@ -60,7 +60,7 @@ class Tools:
     shared: SharedCache
     """The cache of `makers` and `proof`, and what other machines have left behind it."""
     destination: Destination
-    signer: Callable[[], KeyPair | None]
+    signer: Callable[[], Signer | None]
     """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress

@@ -6,17 +6,17 @@ operating system are the new base's.
 
 from __future__ import annotations
 
-from mlflow_dbimage import attestation, cosign_tags, model_reference
+from mlflow_dbimage import attestation, model_reference
 from mlflow_dbimage.build_receipt import ImageRecord
 from mlflow_dbimage.errors import InputError, ServiceError, VerificationError
 from mlflow_dbimage.evidence.bill_of_materials import Package, read_packages
-from mlflow_dbimage.evidence.signing_key import VerifyingKey
+from mlflow_dbimage.evidence.signing_key import Verifier
 from mlflow_dbimage.model_reference import ModelOrigin, ModelStore
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.referrer_store import ReferrerStore
 
 
-def must_be_signed(name: str, image: Digest, store: ReferrerStore | None, key: VerifyingKey | None) -> None:
+def must_be_signed(name: str, image: Digest, store: ReferrerStore | None, key: Verifier | None) -> None:
     """Refuse to sign anew, on another base, what the key has not signed: anybody may have put it there.
 
     Args:
@@ -28,7 +28,7 @@ def must_be_signed(name: str, image: Digest, store: ReferrerStore | None, key: V
     Raises:
         VerificationError: `not-trusted`.
     """
-    if key is not None and store is not None and not cosign_tags.is_signed(store, image, key):
+    if key is not None and store is not None and not attestation.is_signed(store, image, key):
         raise VerificationError(
             "not-trusted",
             f"the image of `{name}` is not signed by the key that is to sign it on its new base",
@@ -36,7 +36,7 @@ def must_be_signed(name: str, image: Digest, store: ReferrerStore | None, key: V
         )
 
 
-def packages_of(store: ReferrerStore, image: Digest, key: VerifyingKey | None) -> tuple[Package, ...] | None:
+def packages_of(store: ReferrerStore, image: Digest, key: Verifier | None) -> tuple[Package, ...] | None:
     """Return what an image holds besides its operating system, by its bill of materials; None without one.
 
     With a key only a bill counts that it has signed: what is signed anew must not come from just anybody.

@@ -32,7 +32,7 @@ from mlflow_dbimage.cluster_python import ClusterPython
 from mlflow_dbimage.destinations.deployment import Deployment, Destination
 from mlflow_dbimage.errors import InputError, MatchError, disk_errors
 from mlflow_dbimage.evidence.bill_of_materials import Package
-from mlflow_dbimage.evidence.signing_key import KeyPair
+from mlflow_dbimage.evidence.signing_key import Signer
 from mlflow_dbimage.image_check import Mode
 from mlflow_dbimage.image_evidence import Place, ProvenImage
 from mlflow_dbimage.image_location import ImageLocation, parse_base
@@ -98,7 +98,7 @@ class RebaseTools:
     bases: base_image.BaseSources
     cache: BuildCache
     destination: Destination
-    signer: Callable[[], KeyPair | None]
+    signer: Callable[[], Signer | None]
     """Opens the key that signs; None where nothing is signed."""
     proof: ProofTools
     progress: Progress
@@ -180,7 +180,7 @@ def _receipt(
 
 
 def _packages(
-    store: ReferrerStore | None, old: Digest, base: BaseImage, key: KeyPair | None
+    store: ReferrerStore | None, old: Digest, base: BaseImage, key: Signer | None
 ) -> tuple[Package, ...] | None:
     """List what is in the image: the new base's system, and what the old image had above its own."""
     kept = None if store is None else rebase_evidence.packages_of(store, old, key)

@@ -155,7 +155,9 @@ class Settings:
 
     sign_key: str | None = field(
         default=None,
-        metadata=_key(kinds.TEXT, "private key (PEM) or plugin's URI that signs images and statements"),
+        metadata=_key(
+            kinds.TEXT, "private key (PEM) or plugin's URI that signs images and statements; or `sigstore`"
+        ),
     )
     sbom: str = field(
         default="cyclonedx",

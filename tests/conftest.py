@@ -129,6 +129,12 @@ def conda_channel():
 
 
 @pytest.fixture(scope="session")
+def npm_packages() -> Path:
+    """Return the folder in which packages of npm are kept."""
+    return KEPT / "npm"
+
+
+@pytest.fixture(scope="session")
 def base_rootfs() -> Path:
     """Return the tarball of a Debian root file system."""
     from services.debian_base import debian_base

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mlflow_dbimage.base_pipeline import BaseTools
     from mlflow_dbimage.destinations.deployment import Destination
+    from mlflow_dbimage.evidence.signing_key import Verifier
     from mlflow_dbimage.image_scan import Finder
     from mlflow_dbimage.image_trust import TrustTools
     from mlflow_dbimage.pipeline import Tools
@@ -92,18 +93,28 @@ def advisory_finder(settings: Settings, local: Path | None) -> Finder:
     return lambda packages: asked(packages, settings.cache_dir / "advisories")
 
 
-def trust_tools(settings: Settings, progress: Progress, key: Path | None, local: Path | None) -> TrustTools:
+def verifier(key: Path | None, identity: str | None, issuer: str | None) -> Verifier | None:
+    """Open the public key that is named, or find what checks an identity's signatures; None for neither."""
+    if identity is not None and issuer is not None:
+        from mlflow_dbimage.backends import sigstore_identities
+
+        return sigstore_identities.identity(identity, issuer)
+    from mlflow_dbimage.backends.signing_keys import verifying_key
+
+    return None if key is None else verifying_key(key)
+
+
+def trust_tools(settings: Settings, progress: Progress, key: Verifier | None, local: Path | None) -> TrustTools:
     """Join what an image's trust is judged by."""
     from datetime import datetime, timezone
 
-    from mlflow_dbimage.backends.signing_keys import verifying_key
     from mlflow_dbimage.image_trust import TrustTools
     from mlflow_dbimage.runtimes import Catalogue
 
     return TrustTools(
         destination=open_destination(settings, progress),
         catalogue=Catalogue.load(settings.runtimes_dir),
-        key=None if key is None else verifying_key(key),
+        key=key,
         find=None if local is None else advisory_finder(settings, local),
         today=datetime.now(timezone.utc).date(),
     )

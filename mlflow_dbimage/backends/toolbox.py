@@ -36,7 +36,7 @@ from mlflow_dbimage.destinations.record_shelf import RegistryShelf
 from mlflow_dbimage.destinations.registry import RegistryDestination
 from mlflow_dbimage.environment_layers import EnvironmentMakers
 from mlflow_dbimage.errors import ServiceError, UsageError
-from mlflow_dbimage.evidence.signing_key import KeyPair
+from mlflow_dbimage.evidence.signing_key import Signer
 from mlflow_dbimage.image_check import CheckLimits
 from mlflow_dbimage.image_location import ImageLocation
 from mlflow_dbimage.image_proof import ProofTools
@@ -174,9 +174,14 @@ class Toolbox:
             work=self.cache.directory("work"),
         )
 
-    def signer(self) -> KeyPair | None:
-        """Open the key that signs."""
-        return None if self._settings.sign_key is None else signing_key(self._settings.sign_key)
+    def signer(self) -> Signer | None:
+        """Open the key that signs, or find who signs without one."""
+        where = self._settings.sign_key
+        if where == "sigstore":
+            from mlflow_dbimage.backends.sigstore_identities import keyless
+
+            return keyless()
+        return None if where is None else signing_key(where)
 
     def registry(self, host: str) -> Registry:
         """Return the client of a registry, the same each time: its connections and tokens are of use again."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mlflow_dbimage.errors import ServiceError
 
@@ -60,3 +61,29 @@ class KeyPair:
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Whether it is the signature of `data` by this key."""
         return self.public.verifies(signature, data)
+
+
+@runtime_checkable
+class Identity(Protocol):
+    """Checks what somebody has signed whom a service has certified, in the place of a key."""
+
+    def opened(self, bundle: bytes) -> bytes | None:
+        """Return the statement of a bundle that this identity has signed; None of any other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyless:
+    """Who signs without a key, and knows their signatures again."""
+
+    seal: Callable[[Sequence[bytes]], Sequence[bytes]]
+    """Returns a bundle of each statement; raises `ServiceError` (`signing-failed`)."""
+    identity: Identity
+
+    def opened(self, bundle: bytes) -> bytes | None:
+        """Return the statement of a bundle that they have signed; None of any other."""
+        return self.identity.opened(bundle)
+
+
+#: Who signs, and who is known to have signed.
+Signer = KeyPair | Keyless
+Verifier = VerifyingKey | Identity

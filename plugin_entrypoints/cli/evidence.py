@@ -9,6 +9,7 @@ import click
 
 from plugin_entrypoints import terminal
 from plugin_entrypoints.cli.options import Common, common
+from plugin_entrypoints.cli.signed_by import SignedBy, signed_by
 
 if TYPE_CHECKING:
     from mlflow_dbimage.destinations.deployment import Deployment
@@ -32,12 +33,7 @@ _SEVERITIES = ("low", "medium", "high", "critical")
     type=click.Choice(_SEVERITIES),
     help="Exit with 6 where one is as bad as this, or worse; one that nobody has rated counts as worst.",
 )
-@click.option(
-    "--key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Public key (PEM): take only a bill of materials that the provenance names which it has signed.",
-)
+@signed_by
 @common
 @click.pass_context
 def scan(
@@ -47,12 +43,11 @@ def scan(
     name: str,
     advisories: Path | None,
     fail_on: str | None,
-    key: Path | None,
+    signed: SignedBy,
 ) -> None:
     """Find known vulnerabilities of what the image of a deployment holds, by its bill of materials."""
     from mlflow_dbimage import image_scan
     from mlflow_dbimage.backends import advisory_finder, open_destination
-    from mlflow_dbimage.backends.signing_keys import verifying_key
     from mlflow_dbimage.evidence.advisories import Severity
 
     settings, progress = common.settings(), common.progress()
@@ -62,7 +57,7 @@ def scan(
         open_destination(settings, progress),
         advisory_finder(settings, advisories),
         threshold=threshold,
-        key=None if key is None else verifying_key(key),
+        key=signed.verifier(),
     )
     data = found.to_dict()
     _show(context, common, data, terminal.scan(data), found.error)
@@ -70,12 +65,12 @@ def scan(
 
 @click.command()
 @click.argument("name")
-@click.option("--key", metavar="FILE", type=click.Path(path_type=Path), help="Public key (PEM) that has signed.")
+@signed_by
 @click.option(
     "--policy",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="What is demanded (TOML). Default: with a key, that image and statements are signed by it.",
+    help="What is demanded (TOML). Default: that image and statements are signed.",
 )
 @click.option(
     "--advisories",
@@ -90,7 +85,7 @@ def trust(
     common: Common,
     *,
     name: str,
-    key: Path | None,
+    signed: SignedBy,
     policy: Path | None,
     advisories: Path | None,
 ) -> None:
@@ -99,10 +94,10 @@ def trust(
     from mlflow_dbimage.backends import trust_tools
     from mlflow_dbimage.trust_policy import TrustPolicy, read_policy
 
-    if key is None and policy is None:
-        raise click.UsageError("name a key, a policy or both: without them nothing is demanded")
+    if not signed and policy is None:
+        raise click.UsageError("name a key or an identity, a policy or both: without them nothing is demanded")
     demanded = TrustPolicy(signed=True) if policy is None else read_policy(policy)
-    tools = trust_tools(common.settings(), common.progress(), key, advisories)
+    tools = trust_tools(common.settings(), common.progress(), signed.verifier(), advisories)
     found = image_trust.verify(name, demanded, tools)
     data = found.to_dict()
     rows = [("yes" if each["met"] else "NO", each["demand"], each["detail"]) for each in data["demands"]]
@@ -121,20 +116,19 @@ def _show(
         context.exit(error.exit_code)
 
 
-def document(store: ReferrerStore | None, deployment: Deployment, shown: str, key: str | None) -> str:
+def document(store: ReferrerStore | None, deployment: Deployment, shown: str, signed: SignedBy) -> str:
     """Read what is attached to the image of a deployment, as the text that it is.
 
     Raises:
         InputError: `no-evidence`, `bad-key`.
     """
     from mlflow_dbimage import attestation
-    from mlflow_dbimage.backends.signing_keys import verifying_key
     from mlflow_dbimage.evidence.bill_of_materials import CYCLONEDX_TYPE, SPDX_TYPE
     from mlflow_dbimage.oci.digest import Digest
 
     if store is None:
         raise attestation.nothing(shown, deployment.digest)
-    opened = None if key is None else verifying_key(Path(key))
+    opened = signed.verifier()
     digest = Digest.parse(deployment.digest)
     if shown in ("sbom", "spdx"):
         media_type = CYCLONEDX_TYPE if shown == "sbom" else SPDX_TYPE

@@ -9,6 +9,7 @@ import click
 from plugin_entrypoints import terminal
 from plugin_entrypoints.cli import evidence
 from plugin_entrypoints.cli.options import Common, common
+from plugin_entrypoints.cli.signed_by import SignedBy, signed_by
 
 if TYPE_CHECKING:
     from mlflow_dbimage.build_request import BuildRequest, Mode
@@ -87,9 +88,9 @@ def list_(common: Common) -> None:
 @click.option("--spdx", "shown", flag_value="spdx", help="Print its bill of materials (SPDX).")
 @click.option("--provenance", "shown", flag_value="provenance", help="Print how it was made (SLSA).")
 @click.option("--report", "shown", flag_value="report", help="Print what its verification found.")
-@click.option("--key", metavar="FILE", help="Take only what this public key (PEM) has signed.")
+@signed_by
 @common
-def inspect(common: Common, name: str, shown: str | None, key: str | None) -> None:
+def inspect(common: Common, name: str, shown: str | None, signed: SignedBy) -> None:
     """Show what the image of a deployment is made from, read from the image itself, or what is attached to it."""
     from dataclasses import asdict
 
@@ -102,7 +103,7 @@ def inspect(common: Common, name: str, shown: str | None, key: str | None) -> No
             "not-deployed", f"no deployment is named `{name}`", hint="`dbimage list` shows those that are"
         )
     if shown is not None:
-        click.echo(evidence.document(destination.beside(name), deployment, shown, key))
+        click.echo(evidence.document(destination.beside(name), deployment, shown, signed))
         return
     data = {**deployment.to_dict(), "record": asdict(deployment.record) if deployment.record else None}
     common.show(data, terminal.deployment(data))

@@ -17,6 +17,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "base": {"mmdebstrap": "mmdebstrap"},
     "browser": {"chromium": "chromium", "chromedriver": "chromium-driver"},
     "clock": {"faketime": "faketime"},
+    "sigstore": {"node": "nodejs", "npm": "npm"},
     "engine": {"dockerd": "docker.io"},
     "namespaces": {"bwrap": "bubblewrap"},
     "postgresql": {"initdb": "postgresql"},
