@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Protocol
 
 from mlflow_dbimage.errors import InputError
@@ -62,7 +61,13 @@ class Both:
 
     def see(self, path: str, member: tarfile.TarInfo, read: Callable[[], bytes]) -> None:
         """Tell both."""
-        once = lru_cache(maxsize=1)(read)  # a stream gives the content of a member but once
+        kept: list[bytes] = []  # a stream gives the content of a member but once
+
+        def once() -> bytes:
+            if not kept:
+                kept.append(read())
+            return kept[0]
+
         for each in self._visitors:
             each.see(path, member, once)
 

@@ -101,6 +101,8 @@ class PartRecorder:
 
     def _imply(self, folder: str) -> None:
         """Note the folder of what is not listed, where nothing else says that it is there."""
+        if folder in self._folders:
+            return
         listed = folder
         while listed and not self._is_listed(listed, True):
             listed = listed.rpartition("/")[0]
