@@ -43,6 +43,8 @@ _GIT_SCHEMES = _INDEX_SCHEMES | {"ssh", "git"}
 # Those in which a user without a password is no secret, as in `ssh://git@host`.
 _SCHEMES_OF_USERS = frozenset({"ssh"})
 
+# What others keep in 64 bits.
+_LARGEST_NUMBER = (1 << 63) - 1
 # Of what is refused, characters.
 _MOST_SHOWN = 100
 # Milliseconds at the end of the year 9999: a later time is none.
@@ -261,7 +263,7 @@ def _size(size: int | None) -> None:
 
 
 def _number(what: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_NUMBER:
         raise ValueError(f"{_shown(value)} is no {what}")
     return value
 
