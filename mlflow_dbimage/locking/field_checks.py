@@ -227,13 +227,14 @@ def _metadata(metadata: Mapping[str, Any]) -> None:
         raise ValueError(f"{_shown(metadata)} is no metadata of a package")
     if metadata.get("noarch") not in (None, True, "python", "generic"):
         raise ValueError(f"{_shown(metadata['noarch'])} is no kind of `noarch`")
-    tracked = metadata.get("track_features") or []
-    texts = [metadata.get(key) or "" for key in ("arch", "platform", "features", "license", "license_family")]
+    given = {key: value for key, value in metadata.items() if value is not None}
+    tracked = given.get("track_features", [])
+    texts = [given.get(key, "") for key in ("arch", "platform", "features", "license", "license_family")]
     texts += [tracked] if isinstance(tracked, str) else _list("track_features", tracked)
     for text in texts:
         _match(_ANYTHING, "text", text)
     for key in ("depends", "constrains"):
-        for text in _list(key, metadata.get(key) or []):
+        for text in _list(key, given.get(key, [])):
             if not _match(_TEXT, key, text).strip():
                 raise ValueError(f"{_shown(text)} is no {key}")
     if metadata.get("md5") is not None:

@@ -30,6 +30,8 @@ FOUND = (
     ("config", b'{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}, "history": [7]}'),
     ("base-environment", seed("base-environment").replace(b'"3.11.7"', b'"3.' + b"9" * 99 + b'"')),
     ("base-environment", seed("base-environment").replace(b'"size": 1', b'"size": 1' + b"0" * 30)),
+    ("base-environment", seed("base-environment").replace(b'["zlib"]', b"0")),
+    ("base-environment", seed("base-environment").replace(b'"noarch"', b'"license": false, "noarch"')),
     ("location", b"oci:~nobody-is-called-so/images"),
     ("wheel-record", b"x/__init__.py,,\n*\n"),
     ("wheel-scripts", b"*a[console_scripts]\n"),
