@@ -18,6 +18,9 @@ from mlflow_dbimage.environment_layers import NOT_LOADED, NOT_RUN
 from mlflow_dbimage.errors import InputError, ServiceError
 from mlflow_dbimage.layer_facts import KIND as FACTS
 from mlflow_dbimage.layer_facts import facts_key
+from mlflow_dbimage.layer_parts import KIND as PARTS
+from mlflow_dbimage.layer_parts import OF_BASES as BASE_PARTS
+from mlflow_dbimage.layer_parts import part_key
 from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image
@@ -92,9 +95,11 @@ def left(cache: SharedCache, environment: dict[str, object] = ENVIRONMENT) -> tu
     """Record what a build makes, and leave it."""
     digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
     cache.put_record("inventories", KEY, CONTENTS["inventories"])
+    cache.put_record(BASE_PARTS, KEY, CONTENTS[BASE_PARTS])
     cache.put_record("locks", KEY, CONTENTS["locks"])
     cache.put_record("environments", KEY, environment)
     cache.put_record(FACTS, facts_key(digest, digest), CONTENTS[FACTS])
+    cache.put_record(PARTS, part_key(digest, digest), CONTENTS[PARTS])
     cache.put_record("references", KEY, {"a": 1})
     return cache.share("churn")
 
@@ -111,6 +116,8 @@ def test_what_another_machine_left_is_used_and_not_kept(tmp_path: Path, filled: 
         assert cache.record(kind, OTHER) is None
     digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
     assert cache.record(FACTS, facts_key(digest, digest)) == CONTENTS[FACTS]
+    assert cache.record(PARTS, part_key(digest, digest)) == CONTENTS[PARTS]
+    assert cache.record(BASE_PARTS, KEY) == CONTENTS[BASE_PARTS]
     assert cache.record("references", KEY) is None
     assert not [path for path in (tmp_path / "second").rglob("*") if path.is_file()]
     assert BuildCache(tmp_path / "second").record("locks", KEY) is None
@@ -237,6 +244,7 @@ def test_what_was_looked_at_since_is_added(tmp_path: Path, filled: Shelf) -> Non
     assert used(cache) == ["inventories", "locks", "environments"]
     digest = Digest.parse(str(ENVIRONMENT["bytecode_modules"]))
     cache.put_record(FACTS, facts_key(digest, digest), CONTENTS[FACTS])
+    cache.put_record(PARTS, part_key(digest, digest), CONTENTS[PARTS])
     assert cache.share("churn") == ()
     assert filled.records[f"environment-{KEY[:32]}"] == whole
 
