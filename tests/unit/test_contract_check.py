@@ -86,6 +86,21 @@ def test_a_compression_that_was_asked_for_is_a_warning(cache: BuildCache) -> Non
     assert "compression: layers: 2 gzip, 1 zstd" in found.detail
 
 
+def test_what_databricks_own_image_breaks_is_a_warning_and_what_we_break_is_none(cache: BuildCache) -> None:
+    root = satisfying("15.4-lts").without("usr/bin/sudo", "var/lib/dpkg").setting(LANG=None)
+    image, record = candidate(root)
+    own = replace(record, base_reference="index.docker.io/databricksruntime/standard:15.4-LTS")
+    warned, failed = check(image, own, cache), check(image, record, cache)
+    assert warned is not None
+    assert failed is not None
+    assert (warned.outcome, failed.outcome) == ("warned", "failed")
+    assert "locale: LANG not set; sudo: " in warned.detail
+    broken = check(*(candidate(root, own={**OWN, f"{SITE}/pyspark/__init__.py": b""})[0], own), cache)
+    assert broken is not None
+    assert broken.outcome == "failed"
+    assert broken.detail.endswith(f"with the image: no-pyspark: it is in `/{SITE}/pyspark`")
+
+
 def test_nothing_is_asked_of_an_image_that_was_made_for_no_runtime(cache: BuildCache) -> None:
     image, record = candidate(satisfying("15.4-lts").without("usr/bin"), runtime=None)
     base = without_blobs(image).layers[0]
