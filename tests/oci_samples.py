@@ -84,6 +84,12 @@ def image_of(*layers: Layer) -> Image:
     return append(base, [Addition(layer=each, created_by="a test") for each in others], RunConfig())
 
 
+def bytes_of(layer: Layer) -> bytes:
+    """The blob of a layer."""
+    with layer.open() as blob:
+        return blob.read()
+
+
 def without_blobs(image: Image, digests: Mapping[Digest, bytes] | None = None) -> Image:
     """The image, whose layers have other bytes, or cannot be opened at all."""
 

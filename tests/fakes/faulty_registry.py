@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from mlflow_dbimage.oci.image import Image
+from oci_samples import bytes_of
 from services.http_server import running
 
 _BLOCK = 1 << 16
@@ -120,8 +122,13 @@ class FaultyRegistry:
     def count(self, method: str, path: str = "") -> int:
         return sum(1 for each in self.asked if each.method == method and re.search(path, each.path))
 
-    def add_image(self, repository: str, tag: str, manifest: bytes, media_type: str, *blobs: bytes) -> str:
-        """Put an image there without asking; return its digest."""
+    def put(self, image: Image, repository: str = "team/app", tag: str = "v1") -> None:
+        """Put an image there without asking."""
+        blobs = [bytes_of(layer) for layer in image.layers]
+        self.put_manifest(repository, tag, image.manifest, image.media_type, image.config, *blobs)
+
+    def put_manifest(self, repository: str, tag: str, manifest: bytes, media_type: str, *blobs: bytes) -> str:
+        """Put a manifest and its blobs there without asking; return its digest."""
         digest = digest_of(manifest)
         self.manifests.setdefault(repository, {})[digest] = (media_type, manifest)
         self.tag_digests.setdefault(repository, {})[tag] = digest
@@ -293,81 +300,87 @@ def covers(granted: str, wanted: str) -> bool:
 def faulty_registry(registry: FaultyRegistry | None = None) -> Iterator[FaultyRegistry]:
     """Run a registry as long as the context lasts."""
     registry = registry or FaultyRegistry()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def serve(self) -> None:
-            parts = urlsplit(self.path)
-            asked = Asked(
-                method=self.command,
-                path=parts.path,
-                query=parse_qs(parts.query, keep_blank_values=True),
-                headers={name.lower(): value for name, value in self.headers.items()},
-                host=parts.netloc or self.headers.get("Host", ""),
-            )
-            fault = registry.fault_of(asked) or Fault(method="", path="")
-            length = int(self.headers.get("Content-Length", 0))
-            body = self._heard(length if fault.hear is None else min(length, fault.hear))
-            asked = replace(asked, body=body)
-            registry.asked.append(asked)
-            if fault.hear is not None:
-                registry.answer(asked)
-                return self._cut()
-            said = fault.reply or registry.answer(asked)
-            return self._say(fault.alter(said) if fault.alter is not None else said, fault.say)
-
-        def __getattr__(self, name: str) -> Callable[[], None]:
-            if not name.startswith("do_"):
-                raise AttributeError(name)
-            return self.serve
-
-        def _heard(self, length: int) -> bytes:
-            parts = []
-            while length > 0:
-                part = self.rfile.read(min(length, _BLOCK))
-                if not part:
-                    break
-                parts.append(part)
-                length -= len(part)
-            return b"".join(parts)
-
-        def _say(self, said: Reply, cut_after: int | None) -> None:
-            self.send_response(said.status)
-            for name, value in said.headers.items():
-                self.send_header(name, value)
-            if not any(name.lower() == "content-length" for name in said.headers):
-                self.send_header("Content-Length", str(len(said.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(said.body[:cut_after])
-            if cut_after is not None:
-                self._cut()
-
-        def _cut(self) -> None:
-            self.wfile.flush()
-            # Unread input and this option make the close a reset, as a crash does.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
-
-        def log_message(self, *args: object) -> None:
-            """Keep quiet."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def get_request(self) -> tuple[socket.socket, object]:
-            connection, address = super().get_request()
-            if registry.tls is None:
-                return connection, address
-            # The handshake comes with the first bytes that are read, in the thread of the connection.
-            sealed = registry.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            return sealed, address
-
-        def handle_error(self, *args: object) -> None:
-            """Clients may leave whenever they like."""
-
-    with running(Server(("127.0.0.1", 0), Handler)) as registry.port:
+    with running(_Server(registry)) as registry.port:
         yield registry
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def serve(self) -> None:
+        registry, parts = self.server.registry, urlsplit(self.path)
+        asked = Asked(
+            method=self.command,
+            path=parts.path,
+            query=parse_qs(parts.query, keep_blank_values=True),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            host=parts.netloc or self.headers.get("Host", ""),
+        )
+        fault = registry.fault_of(asked) or Fault(method="", path="")
+        length = int(self.headers.get("Content-Length", 0))
+        body = self._heard(length if fault.hear is None else min(length, fault.hear))
+        asked = replace(asked, body=body)
+        registry.asked.append(asked)
+        if fault.hear is not None:
+            registry.answer(asked)
+            return self._cut()
+        said = fault.reply or registry.answer(asked)
+        return self._say(fault.alter(said) if fault.alter is not None else said, fault.say)
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        return self.serve
+
+    def _heard(self, length: int) -> bytes:
+        parts = []
+        while length > 0:
+            part = self.rfile.read(min(length, _BLOCK))
+            if not part:
+                break
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def _say(self, said: Reply, cut_after: int | None) -> None:
+        self.send_response(said.status)
+        for name, value in said.headers.items():
+            self.send_header(name, value)
+        if not any(name.lower() == "content-length" for name in said.headers):
+            self.send_header("Content-Length", str(len(said.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said.body[:cut_after])
+        if cut_after is not None:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.wfile.flush()
+        # Unread input and this option make the close a reset, as a crash does.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, registry: FaultyRegistry) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.registry = registry
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        if self.registry.tls is None:
+            return connection, address
+        # The handshake comes with the first bytes that are read, in the thread of the connection.
+        sealed = self.registry.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return sealed, address
+
+    def handle_error(self, *args: object) -> None:
+        """Clients may leave whenever they like."""

@@ -469,8 +469,7 @@ def base_repository(registry: FaultyRegistry, tmp_path: Path) -> str:
     """Push a base of its own into the registry, and return where it is."""
     base = tiny_base(tmp_path / "base.tar", f"etc/{tmp_path.name}")
     image = rootfs_image(base, Platform("linux", "amd64"), tmp_path, Compression.GZIP)
-    with image.layers[0].open() as stream:
-        registry.add_image("base", "1", image.manifest, image.media_type, image.config, stream.read())
+    registry.put(image, "base", "1")
     return f"docker://{registry.host}/base:1"
 
 

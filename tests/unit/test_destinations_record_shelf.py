@@ -81,7 +81,7 @@ def test_what_is_no_record_is_refused(faulty: FaultyRegistry) -> None:
         put(faulty, *contents)
         with pytest.raises(ValueError, match="no record|not gzip|cut off"):
             shelf.read("lock-1")
-    faulty.add_image("team/dbimage-cache", "cache-lock-1", b"[]", OCI_MANIFEST)
+    faulty.put_manifest("team/dbimage-cache", "cache-lock-1", b"[]", OCI_MANIFEST)
     with pytest.raises(InputError, match="no JSON object"):
         shelf.read("lock-1")
 

@@ -22,11 +22,11 @@ from mlflow_dbimage.oci.descriptor import (
     OCI_MANIFEST,
     Platform,
 )
-from mlflow_dbimage.oci.image import Image, Layer, canonical_json
+from mlflow_dbimage.oci.image import Image, canonical_json
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.tombstone import is_tombstone
 from mlflow_dbimage.oci.validate import problems
-from oci_samples import LINUX, noise, small_image
+from oci_samples import LINUX, bytes_of, noise, small_image
 
 UPLOAD = r"/blobs/uploads/\d+"
 
@@ -50,16 +50,6 @@ def here(server: FaultyRegistry, clock: FakeClock) -> Repository:
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
     return small_image(tmp_path, size=300_000)
-
-
-def bytes_of(layer: Layer) -> bytes:
-    with layer.open() as blob:
-        return blob.read()
-
-
-def put(server: FaultyRegistry, image: Image, repository: str = "team/app", tag: str = "v1") -> None:
-    blobs = [bytes_of(layer) for layer in image.layers]
-    server.add_image(repository, tag, image.manifest, image.media_type, image.config, *blobs)
 
 
 def test_what_is_pushed_is_pulled_back(server: FaultyRegistry, here: Repository, image: Image) -> None:
@@ -90,7 +80,7 @@ def test_a_blob_is_sent_whole_with_its_length_and_no_range(
 
 
 def test_what_is_there_is_neither_opened_nor_sent(server: FaultyRegistry, here: Repository, image: Image) -> None:
-    put(server, image)
+    server.put(image)
 
     def fails() -> io.BytesIO:
         raise AssertionError("opened")
@@ -107,7 +97,7 @@ def test_what_is_there_is_neither_opened_nor_sent(server: FaultyRegistry, here: 
 def test_layers_of_the_same_registry_are_mounted(
     server: FaultyRegistry, here: Repository, image: Image, clock: FakeClock
 ) -> None:
-    put(server, image, "golden/base")
+    server.put(image, "golden/base")
     base = Repository(Registry(server.host, clock=clock.clock), "golden/base").image("v1", LINUX)
     reported: list[int] = []
     pushed = here.push(base, reported.append)
@@ -122,7 +112,7 @@ def test_layers_of_the_same_registry_are_mounted(
 def test_where_nothing_is_mounted_layers_are_sent(
     server: FaultyRegistry, here: Repository, image: Image, clock: FakeClock, status: int | None
 ) -> None:
-    put(server, image, "golden/base")
+    server.put(image, "golden/base")
     base = Repository(Registry(server.host, clock=clock.clock), "golden/base").image("v1", LINUX)
     server.mounts = False
     if status is not None:
@@ -137,7 +127,7 @@ def test_layers_of_another_registry_are_sent_and_not_mounted(
     server: FaultyRegistry, here: Repository, image: Image, clock: FakeClock
 ) -> None:
     with faulty_registry() as other:
-        put(other, image)
+        other.put(image)
         elsewhere = Repository(Registry(other.host, clock=clock.clock), "team/app").image("v1", LINUX)
         assert here.push(elsewhere).uploaded == 3
         assert not any("mount" in each.query for each in server.asked)
@@ -279,7 +269,7 @@ def test_a_manifest_that_is_stored_as_another_is_refused(
 def test_a_manifest_with_another_digest_is_refused(
     server: FaultyRegistry, here: Repository, image: Image, reference: str
 ) -> None:
-    put(server, image)
+    server.put(image)
     server.faults.append(
         Fault(method="GET", path="manifests", alter=lambda true: replace(true, body=true.body + b" "))
     )
@@ -293,7 +283,7 @@ def test_a_manifest_with_another_digest_is_refused(
 def test_a_broken_blob_is_refused(
     server: FaultyRegistry, here: Repository, image: Image, blob: str, harm: str
 ) -> None:
-    put(server, image)
+    server.put(image)
     digest = str(image.config_descriptor.digest if blob == "config" else image.layers[1].descriptor.digest)
     true = server.blobs["team/app"][digest]
     server.blobs["team/app"][digest] = {
@@ -310,7 +300,7 @@ def test_a_broken_blob_is_refused(
 def test_a_pull_that_breaks_goes_on_where_it_broke(
     server: FaultyRegistry, here: Repository, image: Image, clock: FakeClock, ranges: bool
 ) -> None:
-    put(server, image)
+    server.put(image)
     back = here.image("v1", LINUX)
     server.ranges = ranges
     server.faults.append(Fault(method="GET", path="blobs", times=2, say=100_000))
@@ -322,7 +312,7 @@ def test_a_pull_that_breaks_goes_on_where_it_broke(
 
 
 def test_a_pull_that_breaks_always_is_an_error(server: FaultyRegistry, here: Repository, image: Image) -> None:
-    put(server, image)
+    server.put(image)
     back = here.image("v1", LINUX)
     server.faults.append(Fault(method="GET", path="blobs", times=99, say=10))
     with pytest.raises(ServiceError, match="while fetching the blob") as caught:
@@ -339,12 +329,12 @@ def test_an_index_gives_the_image_of_the_platform(
     server: FaultyRegistry, here: Repository, image: Image, tmp_path: Path
 ) -> None:
     other = small_image(tmp_path / "other", seed="other")
-    put(server, image)
-    put(server, other, tag="other")
+    server.put(image)
+    server.put(other, tag="other")
     index = index_of(
         (other, {"os": "linux", "architecture": "arm64"}), (image, {"os": "linux", "architecture": "amd64"})
     )
-    server.add_image("team/app", "both", index, OCI_INDEX)
+    server.put_manifest("team/app", "both", index, OCI_INDEX)
     assert here.image("both", LINUX).digest == image.digest
     assert here.image("both", LINUX).index == index
     assert here.image(str(image.digest), LINUX).index is None
@@ -372,7 +362,7 @@ def test_an_index_gives_the_image_of_the_platform(
 def test_what_is_no_image_is_told(
     server: FaultyRegistry, here: Repository, media_type: str, manifest: bytes
 ) -> None:
-    server.add_image("team/app", "v1", manifest, media_type)
+    server.put_manifest("team/app", "v1", manifest, media_type)
     with pytest.raises(InputError, match="team/app:v1") as caught:
         here.image("v1", LINUX)
     assert caught.value.code == "base-invalid"
@@ -381,7 +371,7 @@ def test_what_is_no_image_is_told(
 def test_a_registry_that_knows_no_media_types_is_understood(
     server: FaultyRegistry, here: Repository, image: Image
 ) -> None:
-    put(server, image)
+    server.put(image)
     for told in ("application/json", "text/plain; charset=utf-8"):
         headers = {"Content-Type": told}
         server.faults.append(
@@ -395,7 +385,7 @@ def test_a_registry_that_knows_no_media_types_is_understood(
 def test_dockers_images_are_read(server: FaultyRegistry, here: Repository, image: Image) -> None:
     document = {**json.loads(image.manifest), "mediaType": DOCKER_MANIFEST}
     blobs = [bytes_of(layer) for layer in image.layers]
-    server.add_image("team/app", "v1", canonical_json(document), DOCKER_MANIFEST, image.config, *blobs)
+    server.put_manifest("team/app", "v1", canonical_json(document), DOCKER_MANIFEST, image.config, *blobs)
     assert here.image("v1", LINUX).media_type == DOCKER_MANIFEST
 
 
@@ -411,8 +401,8 @@ def test_what_does_not_exist_is_named(server: FaultyRegistry, here: Repository) 
 def test_lists_are_read_over_pages(server: FaultyRegistry, here: Repository, image: Image) -> None:
     server.page = 2
     for number in range(5):
-        put(server, image, tag=f"t{number}")
-        put(server, image, repository=f"other{number}")
+        server.put(image, tag=f"t{number}")
+        server.put(image, repository=f"other{number}")
     assert here.tags() == ("t0", "t1", "t2", "t3", "t4")
     registry = Registry(server.host)
     assert registry.catalog() == ("other0", "other1", "other2", "other3", "other4", "team/app")
@@ -447,8 +437,8 @@ def test_a_list_that_breaks_off_is_not_taken_for_whole(
     server: FaultyRegistry, here: Repository, image: Image
 ) -> None:
     server.page = 1
-    put(server, image, tag="a")
-    put(server, image, tag="b")
+    server.put(image, tag="a")
+    server.put(image, tag="b")
     server.faults.append(Fault(method="GET", path="tags", skip=1, reply=error(404, "NAME_UNKNOWN", "")))
     with pytest.raises(ServiceError, match="answered 404"):
         here.tags()
@@ -460,8 +450,8 @@ def test_a_tag_is_deleted_and_others_of_its_image_stay(
     server: FaultyRegistry, here: Repository, image: Image, refusal: int, deletes: bool
 ) -> None:
     server.deletes = deletes
-    put(server, image, tag="v1")
-    put(server, image, tag="deployed")
+    server.put(image, tag="v1")
+    server.put(image, tag="deployed")
     server.faults.append(Fault(method="DELETE", path="manifests/deployed", reply=error(refusal, "X", "")))
     here.delete_tag("deployed")
     left = [tag for tag in here.tags() if not is_tombstone(here.resolve(tag)[1])]
@@ -473,7 +463,7 @@ def test_a_tag_is_deleted_and_others_of_its_image_stay(
 def test_where_a_tag_can_be_deleted_nothing_is_written(
     server: FaultyRegistry, here: Repository, image: Image
 ) -> None:
-    put(server, image)
+    server.put(image)
     server.faults.append(Fault(method="DELETE", path="manifests/v1", reply=Reply(status=202)))
     here.delete_tag("v1")
     assert server.count("PUT") == server.count("POST") == 0
@@ -488,7 +478,7 @@ def test_two_tags_have_two_tombstones(server: FaultyRegistry, here: Repository, 
     """Else deleting one would delete the other, which may name an image again."""
     server.deletes = False
     for tag in ("a", "b"):
-        put(server, image, tag=tag)
+        server.put(image, tag=tag)
         here.delete_tag(tag)
     assert len(set(server.tag_digests["team/app"].values())) == 2
 

@@ -64,14 +64,6 @@ def written(user: str, password: str, **more: str) -> dict[str, str]:
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode(), **more}
 
 
-def put(server: FaultyRegistry, image: Image, repository: str) -> None:
-    data = []
-    for layer in image.layers:
-        with layer.open() as blob:
-            data.append(blob.read())
-    server.add_image(repository, "v1", image.manifest, image.media_type, image.config, *data)
-
-
 def test_a_password_is_sent_where_it_is_asked_for(
     server: FaultyRegistry, here: Repository, image: Image, docker_folder: Path
 ) -> None:
@@ -111,7 +103,7 @@ def test_a_mount_asks_for_both_repositories_the_one_to_push_first(
 ) -> None:
     server.realm = ""
     keep(docker_folder, **{server.host: written(*LOGIN)})
-    put(server, image, "a/base")
+    server.put(image, "a/base")
     base = Repository(Registry(server.host, clock=clock.clock), "a/base").image("v1", LINUX)
     assert here.push(base).mounted == 2
     asked = [each.query["scope"] for each in server.asked if each.path == "/token"]
@@ -123,7 +115,7 @@ def test_a_token_server_that_refuses_the_source_does_not_stop_the_push(
 ) -> None:
     server.realm = ""
     keep(docker_folder, **{server.host: written(*LOGIN)})
-    put(server, image, "a/base")
+    server.put(image, "a/base")
     base = Repository(Registry(server.host, clock=clock.clock), "a/base").image("v1", LINUX)
     here.missing([])
     here.tags()

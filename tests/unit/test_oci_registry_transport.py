@@ -71,14 +71,6 @@ def log_in(folder: Path, host: str) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
 
 
-def put(server: FaultyRegistry, image: Image) -> None:
-    data = []
-    for layer in image.layers:
-        with layer.open() as blob:
-            data.append(blob.read())
-    server.add_image("team/app", "v1", image.manifest, image.media_type, image.config, *data)
-
-
 @pytest.mark.parametrize("realm", [None, ""])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed_without_authorization(
@@ -92,8 +84,8 @@ def test_a_redirect_is_followed_without_authorization(
 ) -> None:
     server.login, server.realm = LOGIN, realm
     log_in(surroundings, server.host)
-    put(server, image)
-    put(other, image)
+    server.put(image)
+    other.put(image)
 
     def elsewhere(true: Reply) -> Reply:
         return Reply(status=status, headers={"Location": f"{other.url}{server.asked[-1].path}?sig=canary"})
@@ -111,7 +103,7 @@ def test_a_redirect_within_the_registry_keeps_authorization(
 ) -> None:
     server.login = LOGIN
     log_in(surroundings, server.host)
-    put(server, image)
+    server.put(image)
     near = Reply(status=307, headers={"Location": f"{server.url}/v2/team/app/manifests/v1"})
     server.faults.append(Fault(method="GET", path="manifests/old", times=9, reply=near))
     assert here.resolve("old")[0].digest == image.digest
@@ -120,7 +112,7 @@ def test_a_redirect_within_the_registry_keeps_authorization(
 def test_a_blob_behind_a_redirect_is_checked(
     server: FaultyRegistry, other: FaultyRegistry, here: Repository, image: Image
 ) -> None:
-    put(server, image)
+    server.put(image)
     place = f"{other.url}/anything"
     server.faults.append(
         Fault(method="GET", path="blobs", skip=1, reply=Reply(status=307, headers={"Location": place}))
