@@ -37,7 +37,9 @@ COMMANDS = dict(commands(dbimage, "dbimage"))
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_every_key_is_documented_as_it_is(key: Key):
     default = f"`{key.default_text}`" if key.default_text and " " not in key.default_text else key.default_text
-    assert f"| `{key.name}` | {key.kind.wants} | {default} | {key.doc} |\n" in document("configuration.md")
+    text = document("configuration.md")
+    assert f"| `{key.name}` | {key.kind.wants} | {default} | {key.doc} |\n" in text
+    assert text.count(f"\n| `{key.name}` | {key.kind.wants} |") == 1
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.scope is not Scope.RUN], ids=lambda key: key.variable)
