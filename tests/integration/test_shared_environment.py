@@ -7,12 +7,8 @@ import re
 import shutil
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,6 +22,7 @@ from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.rootfs import rootfs_image
 from oci_samples import small_image
+from services.http_server import ServedFolder, served_folder
 from services.registry_server import RunningRegistry, registry_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.registry]
@@ -41,8 +38,8 @@ class Site:
     """A registry with a base, and what environments are made from, which counts what it is asked."""
 
     running: RunningRegistry
-    asked: list[str]
-    """Of the channel and the index."""
+    index: PackageIndex
+    channel: ServedFolder
     folder: Path
     settings: dict[str, str]
 
@@ -59,6 +56,10 @@ class Site:
             (bench.model / "weights.bin").write_bytes(bytes([version]) * 10_000)
         return bench
 
+    def asked(self) -> list[str]:
+        """What channel and index were asked for."""
+        return [*self.channel.served, *self.index.requests]
+
     def repository(self, name: str) -> Repository:
         return Repository(Registry(self.running.host), name)
 
@@ -71,43 +72,20 @@ def site(tmp_path_factory: pytest.TempPathFactory, conda_channel) -> Iterator[Si
     folder = tmp_path_factory.mktemp("site")
     greeting_wheel(folder / "wheels")
     index = PackageIndex(directory=folder / "wheels")
-    channel = Path(conda_channel.url.removeprefix("file://"))
     with (
         registry_server(folder / "registry") as running,
         serve(index),
-        served(channel, index.requests) as channel_url,
+        served_folder(Path(conda_channel.url.removeprefix("file://"))) as channel,
     ):
         push_base(running, folder)
         settings = {
             "DBIMAGE_TARGET": f"//{running.host}/team",
-            "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel_url}",
+            "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel.url}",
             "DBIMAGE_BASE_IMAGE": f"//{running.host}/bases/tiny:1",
             "DBIMAGE_INDEX_URL": index.url,
             "DBIMAGE_VERIFY": "static",
         }
-        yield Site(running=running, asked=index.requests, folder=folder, settings=settings)
-
-
-@contextmanager
-def served(folder: Path, asked: list[str]) -> Iterator[str]:
-    """Serve a folder by HTTP, and note what is asked for."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, *values: object) -> None:
-            asked.append(self.path)
-
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        yield Site(running=running, index=index, channel=channel, folder=folder, settings=settings)
 
 
 def push_base(running: RunningRegistry, folder: Path) -> None:
@@ -143,12 +121,12 @@ def first(site: Site) -> dict[str, object]:
 def test_a_new_machine_takes_an_environment_as_the_registry_has_it(site: Site, first: dict[str, object]) -> None:
     assert first["environment_reused"] is False
     assert "another machine" not in notes_of(first)
-    asked, said = len(site.asked), len(site.said())
+    asked, said = site.asked(), len(site.said())
 
     new = site.machine("b", version=2)
     second = new.receipt("churn", "--mode", "update")
     assert second["environment_reused"] is True
-    assert site.asked[asked:] == []
+    assert site.asked() == asked
     assert second["sent_size"] <= 10_000 + SMALL
     assert large_reads(site.said()[said:]) == []
     assert "on the machine that made its environment's layers" in notes_of(second), "nor what a model said there"
