@@ -145,6 +145,8 @@ def _unit(part: str, path: Path) -> _Unit:
     state = path / STATE_FILE
     if state.is_file():  # what lies beside it has the times of layers
         newest = state.stat().st_mtime
+    elif part == _WORK:  # layers that are just being unpacked have times of their own
+        newest = max(newest, path.stat().st_mtime)
     elif not path.is_dir():  # a build that uses it notes that
         status = path.stat()
         newest = max(status.st_mtime, status.st_atime)

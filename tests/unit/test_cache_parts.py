@@ -72,9 +72,12 @@ def test_what_a_library_reads_is_in_use(tmp_path: Path):
 
 def test_builds_under_way_and_their_locks_stay(tmp_path: Path):
     work, left = _file(tmp_path / "work/running/env/x", 10, 0.5), _file(tmp_path / "work/left/env/x", 10, 2)
+    unpacked = _file(tmp_path / "work/unpacking/root/x", 10, 9000)  # has the time that it has in a layer
     lock = _file(tmp_path / "locks/one.lock", 0, 0.5)
+    two_days_ago = time.time() - 2 * DAY
+    os.utime(left.parents[1], (two_days_ago, two_days_ago))
     prune(tmp_path, keep_days=0)
-    assert (work.exists(), left.exists(), lock.exists()) == (True, False, True)
+    assert (work.exists(), unpacked.exists(), left.exists(), lock.exists()) == (True, True, False, True)
 
 
 def test_the_time_of_a_folder_with_a_state_is_that_of_its_last_use(tmp_path: Path):
