@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,8 +26,8 @@ from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import Image
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.rootfs import rootfs_image
-from services.http_server import served_folder
-from services.registry_server import registry_server
+from services.http_server import ServedFolder, served_folder
+from services.registry_server import RunningRegistry, registry_server
 from toy_wheels import make_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.channel, pytest.mark.registry]
@@ -68,81 +69,100 @@ class CommandLines:
                         continue  # it has ended
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What asks the build for passwords."""
+
+    indexes: Mapping[str, PackageIndex]
+    """By source; each has one wheel."""
+    channel: ServedFolder
+    registries: Mapping[str, RunningRegistry]
+
+
+@contextmanager
+def services(place: Path, channel: Path) -> Iterator[Services]:
+    """Serve all of them, each with its own password."""
+    with ExitStack() as stack:
+        indexes = {}
+        for source in ("index-url", "extra-index", "netrc", "model-line"):
+            make_wheel(place / source, f"from-{source}")
+            index = PackageIndex(directory=place / source, password=CANARIES[source])
+            indexes[source] = stack.enter_context(serve(index))
+        greeting_wheel(indexes["index-url"].directory)
+        yield Services(
+            indexes=indexes,
+            channel=stack.enter_context(served_folder(channel, f"{USER}:{CANARIES['channel-map']}")),
+            registries={
+                source: stack.enter_context(registry_server(place / source, login=(USER, CANARIES[source])))
+                for source in ("docker-config", "registry-variable")
+            },
+        )
+
+
+def make_home(home: Path, registry: str) -> None:
+    """Write the files that have passwords: `netrc`, and the configuration of Docker for a registry."""
+    (home / "docker").mkdir(parents=True)
+    logins = (f"machine {host} login {USER} password {CANARIES['netrc']}\n" for host in ("localhost", "127.0.0.1"))
+    (home / "netrc").write_text("".join(logins))
+    (home / "netrc").chmod(0o600)
+    pair = base64.b64encode(f"{USER}:{CANARIES['docker-config']}".encode()).decode()
+    (home / "docker" / "config.json").write_text(json.dumps({"auths": {registry: {"auth": pair}}}))
+
+
+def push_base(place: Path, registry: str) -> None:
+    base = rootfs_image(tiny_base(place / "base.tar"), LINUX, place, Compression.GZIP)
+    repository = Repository(Registry(registry), "base")
+    repository.push(base)
+    repository.put_manifest("1", base.manifest, base.media_type)
+
+
+def settings_with_passwords(running: Services, home: Path, tracking: str) -> dict[str, str]:
+    """Return variables that name all of it."""
+    indexes, registries = running.indexes, running.registries
+    by_netrc = f"http://localhost:{indexes['netrc'].port}/simple"
+    return {
+        "DBIMAGE_INDEX_URL": indexes["index-url"].url_with_password,
+        "DBIMAGE_EXTRA_INDEX_URL": f"{indexes['extra-index'].url_with_password},{by_netrc}",
+        "NETRC": str(home / "netrc"),
+        "DBIMAGE_CHANNEL_MAP": f"conda-forge={running.channel.url_with_password}",
+        "DBIMAGE_BASE_IMAGE": f"docker://{registries['docker-config'].host}/base:1",
+        "DOCKER_CONFIG": str(home / "docker"),
+        "DBIMAGE_TARGET": f"docker://{registries['registry-variable'].host}/models",
+        "DBIMAGE_REGISTRY_HOST": registries["registry-variable"].host,
+        "DBIMAGE_REGISTRY_USERNAME": USER,
+        "DBIMAGE_REGISTRY_PASSWORD": CANARIES["registry-variable"],
+        "MLFLOW_TRACKING_URI": f"http://{USER}:{CANARIES['tracking-uri']}@{urlsplit(tracking).netloc}",
+    }
+
+
 @pytest.fixture(scope="module")
 def built(
     conda_channel, tracking_server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Bench, subprocess.CompletedProcess[str], Image, CommandLines, Path]]:
     """Build once, with every credential in use, and give all that came of it."""
     place = tmp_path_factory.mktemp("secrets")
-    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        indexes = {}
-        for source in ("index-url", "extra-index", "netrc", "model-line"):
-            folder = place / source
-            make_wheel(folder, f"from-{source}")
-            indexes[source] = stack.enter_context(serve(PackageIndex(directory=folder, password=CANARIES[source])))
-        greeting_wheel(indexes["index-url"].directory)
-        login = f"{USER}:{CANARIES['channel-map']}"
-        channel = stack.enter_context(served_folder(conda_channel.directory, login))
-        registries = {
-            source: stack.enter_context(registry_server(place / source, login=(USER, CANARIES[source])))
-            for source in ("docker-config", "registry-variable")
-        }
-        home = place / "home"
-        home.mkdir()
-        (home / "netrc").write_text(
-            "".join(
-                f"machine {host} login {USER} password {CANARIES['netrc']}\n"
-                for host in ("localhost", "127.0.0.1")
-            )
-        )
-        (home / "netrc").chmod(0o600)
-        pair = base64.b64encode(f"{USER}:{CANARIES['docker-config']}".encode()).decode()
-        (home / "docker").mkdir()
-        (home / "docker" / "config.json").write_text(
-            json.dumps({"auths": {registries["docker-config"].host: {"auth": pair}}})
-        )
+    home = place / "home"
+    with services(place, conda_channel.directory) as running, pytest.MonkeyPatch.context() as patch:
+        bases, images = (running.registries[source].host for source in ("docker-config", "registry-variable"))
+        make_home(home, bases)
         patch.setenv("DOCKER_CONFIG", str(home / "docker"))
-        base = rootfs_image(tiny_base(place / "base" / "base.tar"), LINUX, place / "base", Compression.GZIP)
-        repository = Repository(Registry(registries["docker-config"].host), "base")
-        repository.push(base)
-        repository.put_manifest("1", base.manifest, base.media_type)
-
-        model = light_model(
-            place / "model",
-            f"--extra-index-url {indexes['model-line'].url_with_password}",
-            *(f"from-{source}" for source in indexes),
-        )
-        tracking = urlsplit(tracking_server.uri)
+        push_base(place / "base", bases)
+        own_index = running.indexes["model-line"].url_with_password
+        lines = (f"--extra-index-url {own_index}", *(f"from-{source}" for source in running.indexes))
+        model = light_model(place / "model", *lines)
         register(tracking_server.uri, model, place)
-        bench = Bench(
-            folder=place / "bench",
-            model=model,
-            cache=place / "cache",
-            settings={
-                "DBIMAGE_INDEX_URL": indexes["index-url"].url_with_password,
-                "DBIMAGE_EXTRA_INDEX_URL": f"{indexes['extra-index'].url_with_password}"
-                f",http://localhost:{indexes['netrc'].port}/simple",
-                "NETRC": str(home / "netrc"),
-                "DBIMAGE_CHANNEL_MAP": f"conda-forge={channel.url_with_password}",
-                "DBIMAGE_BASE_IMAGE": f"docker://{registries['docker-config'].host}/base:1",
-                "DOCKER_CONFIG": str(home / "docker"),
-                "DBIMAGE_TARGET": f"docker://{registries['registry-variable'].host}/models",
-                "DBIMAGE_REGISTRY_HOST": registries["registry-variable"].host,
-                "DBIMAGE_REGISTRY_USERNAME": USER,
-                "DBIMAGE_REGISTRY_PASSWORD": CANARIES["registry-variable"],
-                "MLFLOW_TRACKING_URI": f"http://{USER}:{CANARIES['tracking-uri']}@{tracking.netloc}",
-            },
-        )
-        with CommandLines() as lines:
+        settings = settings_with_passwords(running, home, tracking_server.uri)
+        bench = Bench(folder=place / "bench", model=model, cache=place / "cache", settings=settings)
+        with CommandLines() as commands:
             done = bench.run("build", "models:/secret/1", "--name", "secret", "--json")
         assert done.returncode == 0, done.stderr
-        assert channel.served
-        for index in indexes.values():
+        assert running.channel.served
+        for index in running.indexes.values():
             assert any(path.startswith("/files/") for path in index.requests)
         for name in ("HOST", "USERNAME", "PASSWORD"):
-            patch.setenv(f"DBIMAGE_REGISTRY_{name}", bench.settings[f"DBIMAGE_REGISTRY_{name}"])
-        pushed = Repository(Registry(registries["registry-variable"].host), "models/secret")
-        yield bench, done, pushed.image("deployed", LINUX), lines, place / "registry-variable" / "data"
+            patch.setenv(f"DBIMAGE_REGISTRY_{name}", settings[f"DBIMAGE_REGISTRY_{name}"])
+        pushed = Repository(Registry(images), "models/secret").image("deployed", LINUX)
+        yield bench, done, pushed, commands, place / "registry-variable" / "data"
 
 
 def register(uri: str, model: Path, place: Path) -> None:
