@@ -4,6 +4,7 @@
     records/<kind>/<key>.json  small facts: which layers an environment has, what a base holds, a lock
     bytecode/<python>/...    byte code by what it is made of
     roots/<key>/root         what images but for their models unpack to, for checks
+    images/<hex>-<user>/     what images are above their bases, unpacked to be asked for predictions
     unpacked/<hex>-<user>/   wheels unpacked, whose files environments link to
     conda/ wheels/ uv/ ...   caches of the libraries that we use
     work/                    builds under way; safe to delete when none runs

@@ -22,7 +22,7 @@ def open_runner(settings: Settings) -> Runner:
     engine = DockerEngine.find()
     if engine is not None and engine.is_local:
         return EngineRunner(engine)
-    return UnpackedRunner(BuildCache.open(settings.cache_dir).directory("unpacked"), lambda: sandbox_of(settings))
+    return UnpackedRunner(BuildCache.open(settings.cache_dir).directory("images"), lambda: sandbox_of(settings))
 
 
 def model_example(image: Image, folder: Path) -> Path | None:

@@ -37,7 +37,7 @@ class UnpackedRunner:
     """Starts scoring programs from unpacked images.
 
     Args:
-        directory: Where unpacked images are kept, each under its digest.
+        directory: Where unpacked images are kept, each under its digest and its user.
         sandbox: Gives what runs them.
     """
 
@@ -116,29 +116,27 @@ def _check_layout(record: ImageRecord) -> None:
         )
 
 
-def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path:
-    """Unpack an image's own layers, once, and return the folder.
+def unpack(image: Image, directory: Path) -> Path:
+    """Unpack an image's layers above the operating system, once for each user, and return the folder.
 
     Args:
         image: The image.
-        directory: Where unpacked images are kept.
-        from_layer: The first layer to unpack, counted from 0 at the bottom; None for the first above the
-            operating system.
+        directory: Where unpacked images are kept. What others have put there is not run.
 
     Raises:
         InputError: `base-invalid`, the image does not say which layers are its base's.
+        ServiceError: `disk-failed`.
         VerificationError: `digest-mismatch` or `image-invalid`, a layer is not what it should be.
     """
-    target = directory / image.digest.hex
-    if target.is_dir():
+    target = directory / f"{image.digest.hex}-{os.getuid()}"
+    if _is_ours(target):
         return target
     record = _record(image)
-    first = first_layer(image, record) if from_layer is None else from_layer
     with disk_errors():
         directory.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory, prefix=".partial-"))
         try:
-            for layer in image.layers[first:]:
+            for layer in image.layers[first_layer(image, record) :]:
                 unpack_layer(layer, aside)
             _move_texts(aside, target, record.environment_prefix)
             aside.chmod(0o755)
@@ -146,6 +144,10 @@ def unpack(image: Image, directory: Path, from_layer: int | None = None) -> Path
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.is_dir() and folder.stat(follow_symlinks=False).st_uid == os.getuid()
 
 
 def _move_texts(root: Path, target: Path, image_prefix: str) -> None:
@@ -190,9 +192,16 @@ def first_layer(image: Image, record: ImageRecord) -> int:
 def _publish(aside: Path, target: Path) -> None:
     try:
         aside.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process was faster, with the same bytes
+    except OSError as error:
+        if _is_ours(target):
+            return  # another process was faster, with the same bytes
+        if not target.exists():
             raise
+        raise ServiceError(
+            "disk-failed",
+            f"`{target}` in the cache is another user's",
+            hint="delete it, or name a `cache_dir` of your own",
+        ) from error
 
 
 def _readable(given: Path) -> list[Path]:

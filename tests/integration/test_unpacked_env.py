@@ -15,6 +15,7 @@ from mlflow_dbimage.errors import InputError, MatchError, ServiceError, Verifica
 from mlflow_dbimage.image_run import ScoreRequest, run
 from mlflow_dbimage.oci.descriptor import Platform
 from mlflow_dbimage.oci.image import RunConfig, append
+from other_users import SECOND
 from sandboxes import sandbox
 from score_images import COPY, HEAD, record, score_image
 
@@ -130,7 +131,8 @@ def test_where_nothing_but_limits_confines_it_that_is_said(tmp_path: Path):
 def test_only_layers_above_the_base_are_unpacked_and_only_once(tmp_path: Path):
     image = score_image(tmp_path / "blobs", files={"opt/dbimage/model/MLmodel": b"{}"})
     first = unpack(image, tmp_path / "unpacked")
-    assert first == tmp_path / "unpacked" / image.digest.hex
+    name = f"{image.digest.hex}-{os.getuid()}"
+    assert first == tmp_path / "unpacked" / name
     assert sorted(os.listdir(first)) == ["opt"]
     program = first / "opt/dbimage/bin/score"
     assert stat.S_IMODE(program.stat().st_mode) == 0o755
@@ -138,12 +140,16 @@ def test_only_layers_above_the_base_are_unpacked_and_only_once(tmp_path: Path):
     for blob in (tmp_path / "blobs").iterdir():
         blob.unlink()
     assert unpack(image, tmp_path / "unpacked") == first
-    assert os.listdir(tmp_path / "unpacked") == [image.digest.hex]
+    assert os.listdir(tmp_path / "unpacked") == [name]
 
 
-def test_more_layers_can_be_asked_for(tmp_path: Path):
-    folder = unpack(score_image(tmp_path / "blobs"), tmp_path / "unpacked", from_layer=0)
-    assert (folder / "bin/sh").is_file()
+@pytest.mark.root
+def test_what_another_user_has_unpacked_is_not_run(tmp_path: Path):
+    image = score_image(tmp_path / "blobs")
+    os.chown(unpack(image, tmp_path / "unpacked"), SECOND, -1)
+    with pytest.raises(ServiceError, match="is another user's") as caught:
+        unpack(image, tmp_path / "unpacked")
+    assert caught.value.code == "disk-failed"
 
 
 def test_a_layer_that_was_changed_is_refused_and_nothing_stays(tmp_path: Path):
