@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlflow_dbimage import image_check
+from mlflow_dbimage.destinations.deployment import CACHE_NAME, INDEX_NAME
 from mlflow_dbimage.destinations.golden_bases import MARK as BASE_MARK
 from mlflow_dbimage.errors import UsageError
 from mlflow_dbimage.image_location import ImageLocation
@@ -129,6 +130,8 @@ def check_name(name: str, settings: Settings, what: str = "deployment") -> None:
         raise _bad_name(name, f"it has {len(name)} characters, and {_LONGEST} is the most", what)
     if _NAME.fullmatch(name) is None:
         raise _bad_name(name, _why_not(name), what)
+    if name in (CACHE_NAME, INDEX_NAME):
+        raise _bad_name(name, "it is where records of all deployments are in a registry", what)
     shares_tags = settings.destination.transport == "oci" or "{name}" not in settings.repository
     if shares_tags and _VERSION_LIKE.fullmatch(name):
         why = "it ends as the tags of versions do, and would be taken for a version of another deployment"

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from mlflow_dbimage.base_record import BASE_LABEL
+from mlflow_dbimage.destinations.deployment import INDEX_NAME
 from mlflow_dbimage.destinations.engine import Engine
 from mlflow_dbimage.destinations.golden_bases import BaseTags, GoldenBase, base_of, record_of_base
 from mlflow_dbimage.destinations.noted_names import NotedNames
@@ -106,7 +107,7 @@ class RegistryBases:
             return self._noted.names()
         start = f"{self._folder}/"
         inner = (each.removeprefix(start) for each in repositories if each.startswith(start))
-        return tuple(sorted(name for name in inner if "/" not in name and name != "dbimage-index"))
+        return tuple(sorted(name for name in inner if "/" not in name and name != INDEX_NAME))
 
     def _of_name(self, name: str) -> list[GoldenBase]:
         repository = self._repository(name)

@@ -18,6 +18,9 @@ from mlflow_dbimage.progress import Progress
 _UNIQUE_TAG = re.compile(r"(?:(?P<name>.+)-)?(?P<version>v[0-9]+|local)-(?P<digest>[0-9a-f]{12})")
 _CURRENT = "deployed"
 
+#: What lies beside the deployments of a registry, in the place of ones of these names: records, and noted names.
+CACHE_NAME, INDEX_NAME = "dbimage-cache", "dbimage-index"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from mlflow_dbimage.destinations.deployment import INDEX_NAME
 from mlflow_dbimage.oci.artifact import Artifact
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.registry import Registry, Repository
@@ -25,7 +26,7 @@ class NotedNames:
 
     def __init__(self, registry: Registry, prefix: str) -> None:
         self._registry = registry
-        self._index = Repository(registry, f"{prefix}/dbimage-index".strip("/"))
+        self._index = Repository(registry, f"{prefix}/{INDEX_NAME}".strip("/"))
 
     def names(self) -> tuple[str, ...]:
         """Return those that were noted."""

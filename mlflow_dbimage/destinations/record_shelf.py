@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
+from mlflow_dbimage.destinations.deployment import CACHE_NAME
 from mlflow_dbimage.destinations.registry import repository_path
 from mlflow_dbimage.errors import InputError
 from mlflow_dbimage.oci.artifact import Artifact, contents_of
@@ -19,9 +20,6 @@ from mlflow_dbimage.oci.descriptor import Descriptor
 from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.parallel import in_parallel
 from mlflow_dbimage.oci.registry import Registry, Repository
-
-#: The deployment in whose place the records are.
-CACHE_NAME = "dbimage-cache"
 
 _TYPE = "application/vnd.dbimage.records.v1"
 _CONTENT = "application/vnd.dbimage.records.v1+json+gzip"

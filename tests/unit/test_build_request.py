@@ -91,6 +91,8 @@ def test_good_names(tmp_path, name):
         ("x" * 81, "it has 81 characters", "x" * 80),
         ("", "it is empty", None),
         ("$(reboot)", "no tag or repository can hold", "reboot"),
+        ("dbimage-cache", "it is where records of all deployments are", None),
+        ("dbimage-index", "it is where records of all deployments are", None),
     ],
 )
 def test_bad_names(tmp_path, name, why, instead):
