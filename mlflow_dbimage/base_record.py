@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from mlflow_dbimage.build_receipt import FORMAT, LayerRecord, as_declared, must_be_place
+from mlflow_dbimage.build_receipt import FORMAT, LayerRecord, as_declared
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.packed_env import is_prefix
 
 BASE_LABEL = "dev.dbimage.base"
 
@@ -57,8 +58,9 @@ class BaseRecord:
                 return None
             data["drift"] = tuple(data["drift"])
             data["layers"] = tuple(LayerRecord.from_dict(layer) for layer in data["layers"])
-            must_be_place(data["environment_prefix"])
-            if not all(isinstance(line, str) for line in data["drift"]):
+            if not is_prefix(data["environment_prefix"]) or not all(
+                isinstance(line, str) for line in data["drift"]
+            ):
                 return None
             return as_declared(cls(**{field.name: data[field.name] for field in fields(cls)}))
         except (KeyError, TypeError, ValueError):

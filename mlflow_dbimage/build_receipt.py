@@ -7,13 +7,13 @@ was sent, how long it took.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow_dbimage.oci.documents import read_json
 from mlflow_dbimage.oci.image import canonical_json
+from mlflow_dbimage.packed_env import is_prefix
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,7 +33,6 @@ _PLAIN_LABELS = {
     "org.opencontainers.image.title": "model_name",
     "org.opencontainers.image.version": "model_version",
 }
-_PLACE = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[^/\0]+)+")
 # As dataclasses of this module declare them.
 _PLAIN_KINDS: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
@@ -124,7 +123,8 @@ class ImageRecord:
                 return None
             data["layers"] = tuple(LayerRecord.from_dict(layer) for layer in data["layers"])
             data["parents"] = {path: _owner(*owner) for path, owner in data["parents"].items()}
-            must_be_place(data["environment_prefix"])
+            if not is_prefix(data["environment_prefix"]):
+                return None
             return as_declared(
                 cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
             )
@@ -146,17 +146,6 @@ def as_declared(record: _Record) -> _Record:
         if isinstance(value, int) and value < 0:
             raise ValueError(f"`{field.name}` is negative")
     return record
-
-
-def must_be_place(path: str) -> None:
-    """Refuse what is not the absolute path of a folder below the root of an image.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is no such path.
-    """
-    if not _PLACE.fullmatch(path):
-        raise ValueError(f"{path!r:.200} is no place in an image")
 
 
 def _owner(mode: int, uid: int, gid: int) -> tuple[int, int, int]:

@@ -420,7 +420,7 @@ def conda_record(path: str) -> bytes:
         ),
         ("/opt/env", [member("opt/env/conda-meta/x.json", conda_record("../../../../outside/secret"))]),
         ("/opt/env", [link("opt/env", "OUTSIDE")]),
-        ("/env", [link("env", "OUTSIDE")]),
+        ("/opt/a/env", [link("opt/a", "OUTSIDE")]),
         ("/opt/env", [member(RECORD, DEEP.encode())]),
         ("/opt/env", [member(RECORD, b"[]")]),
     ],
