@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from mlflow_dbimage.backends.docker_engine import DockerEngine
 from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.image_check import CheckLimits, CheckRun, How
 from mlflow_dbimage.oci.image import Image
+
+if TYPE_CHECKING:
+    from mlflow_dbimage.backends.docker_engine import DockerEngine
 
 # What engines say of processors, and what images say.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

@@ -1,14 +1,17 @@
-"""The tools of this machine, as the settings describe them."""
+"""The tools of this machine, as the settings describe them.
+
+What one command alone needs, and what talks to an engine, is imported where it is made.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow_dbimage.backends.base_sources import LocalBaseSources
 from mlflow_dbimage.backends.conda import RattlerConda
 from mlflow_dbimage.backends.conda_pack import CondaPack
-from mlflow_dbimage.backends.docker_engine import DockerEngine
 from mlflow_dbimage.backends.engine_check import EngineChecker
 from mlflow_dbimage.backends.environment_python import EnvironmentPython
 from mlflow_dbimage.backends.kept_roots import KeptRoots
@@ -23,7 +26,6 @@ from mlflow_dbimage.backends.sandbox_settings import limits_of, sandbox_of
 from mlflow_dbimage.backends.signing_keys import signing_key
 from mlflow_dbimage.backends.unpacked_wheels import UnpackedWheels
 from mlflow_dbimage.backends.wheels import WheelStore
-from mlflow_dbimage.base_pipeline import BaseTools
 from mlflow_dbimage.build_cache import BuildCache
 from mlflow_dbimage.destinations.archive import ArchiveDestination
 from mlflow_dbimage.destinations.base_shelves import ArchiveBases, EngineBases, LayoutBases, RegistryBases
@@ -43,14 +45,18 @@ from mlflow_dbimage.image_proof import ProofTools
 from mlflow_dbimage.installed_env import LockInstaller
 from mlflow_dbimage.locking.environment_solver import IndexAccess, Solver
 from mlflow_dbimage.oci.registry import Registry
-from mlflow_dbimage.pipeline import Tools
 from mlflow_dbimage.progress import Progress
-from mlflow_dbimage.rebase_pipeline import RebaseTools
-from mlflow_dbimage.reproduce_pipeline import ReproduceTools
 from mlflow_dbimage.runtimes import Catalogue
 from mlflow_dbimage.settings import Settings
 from mlflow_dbimage.shared_cache import SharedCache
-from mlflow_dbimage.static_verification import VerificationTools
+
+if TYPE_CHECKING:
+    from mlflow_dbimage.backends.docker_engine import DockerEngine
+    from mlflow_dbimage.base_pipeline import BaseTools
+    from mlflow_dbimage.pipeline import Tools
+    from mlflow_dbimage.rebase_pipeline import RebaseTools
+    from mlflow_dbimage.reproduce_pipeline import ReproduceTools
+    from mlflow_dbimage.static_verification import VerificationTools
 
 
 class Toolbox:
@@ -63,6 +69,8 @@ class Toolbox:
 
     def tools(self) -> Tools:
         """Return all tools of a build."""
+        from mlflow_dbimage.pipeline import Tools
+
         return Tools(
             store=MlflowStore(),
             catalogue=self._catalogue(),
@@ -78,6 +86,8 @@ class Toolbox:
 
     def rebase_tools(self) -> RebaseTools:
         """Return the tools of a rebase."""
+        from mlflow_dbimage.rebase_pipeline import RebaseTools
+
         return RebaseTools(
             store=MlflowStore(),
             catalogue=self._catalogue(),
@@ -91,6 +101,8 @@ class Toolbox:
 
     def verification_tools(self) -> VerificationTools:
         """Return the tools of a verification."""
+        from mlflow_dbimage.static_verification import VerificationTools
+
         return VerificationTools(
             bases=self._bases(),
             destination=self.destination,
@@ -102,6 +114,8 @@ class Toolbox:
 
     def reproduce_tools(self) -> ReproduceTools:
         """Return the tools that build an image again."""
+        from mlflow_dbimage.reproduce_pipeline import ReproduceTools
+
         return ReproduceTools(
             reading=self.verification_tools(),
             store=MlflowStore(),
@@ -113,6 +127,8 @@ class Toolbox:
 
     def base_tools(self) -> BaseTools:
         """Return all tools of the build of a golden base."""
+        from mlflow_dbimage.base_pipeline import BaseTools
+
         return BaseTools(
             catalogue=self._catalogue(),
             systems=self._bases(),
@@ -156,6 +172,8 @@ class Toolbox:
     @cached_property
     def engine(self) -> DockerEngine | None:
         """The Docker engine, if one answers."""
+        from mlflow_dbimage.backends.docker_engine import DockerEngine
+
         return DockerEngine.find()
 
     @cached_property
