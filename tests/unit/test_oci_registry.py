@@ -20,8 +20,10 @@ from mlflow_dbimage.oci.descriptor import (
     DOCKER_MANIFEST,
     OCI_INDEX,
     OCI_MANIFEST,
+    Descriptor,
     Platform,
 )
+from mlflow_dbimage.oci.digest import Digest
 from mlflow_dbimage.oci.image import Image, canonical_json
 from mlflow_dbimage.oci.registry import Registry, Repository
 from mlflow_dbimage.oci.tombstone import is_tombstone
@@ -393,6 +395,24 @@ def test_what_does_not_exist_is_named(server: FaultyRegistry, here: Repository) 
     with pytest.raises(InputError, match="team/app:v9` does not exist") as caught:
         here.image("v9", LINUX)
     assert caught.value.code == "base-not-found"
+
+
+def test_what_is_known_to_be_there_is_neither_asked_for_nor_sent(
+    server: FaultyRegistry, here: Repository, image: Image
+) -> None:
+    here.push(image)
+    known = {image.config_descriptor.digest, *(layer.descriptor.digest for layer in image.layers)}
+    server.asked.clear()
+    assert here.push(image, present=known).uploaded == 0
+    assert [each.method for each in server.asked] == ["PUT"]
+
+
+def test_of_small_blobs_those_that_are_there_are_not_sent(server: FaultyRegistry, here: Repository) -> None:
+    here.put_blobs([b"{}", b"1"])
+    server.asked.clear()
+    here.put_blobs([b"{}", b"2", b"2"])
+    assert [each.method for each in server.asked].count("POST") == 1
+    assert here.missing([Descriptor(media_type="", digest=Digest.of(b"2"), size=1)]) == set()
 
 
 # Lists and deletion
