@@ -61,7 +61,7 @@ class WheelListing:
     requirements: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
-        """Give the JSON form, with its checksum."""
+        """Give a line with the checksum of what follows, and the JSON form."""
         content = {
             "format": _FORMAT,
             "sha256": self.sha256,
@@ -74,20 +74,21 @@ class WheelListing:
             "record": self.record,
             "requirements": self.requirements,
         }
-        return json.dumps({"checksum": _checksum(content), "content": content}).encode()
+        data = json.dumps(content).encode()
+        return b"%b\n%b" % (_checksum(data), data)
 
     @classmethod
     def from_bytes(cls, data: bytes, sha256: str) -> WheelListing:
-        """Read the JSON form of the listing of one wheel.
+        """Read the listing of one wheel.
 
         Raises:
             ValueError: It is damaged, or another wheel's, or of another format.
         """
         try:
-            wrapped = json.loads(data)
-            content: Mapping[str, Any] = wrapped["content"]
-            if wrapped["checksum"] != _checksum(content):
+            checksum, _, rest = data.partition(b"\n")
+            if checksum != _checksum(rest):
                 raise ValueError("a listing that was changed")
+            content: Mapping[str, Any] = json.loads(rest)
             if (content["format"], content["sha256"]) != (_FORMAT, sha256):
                 raise ValueError("a listing of another wheel or format")
             scheme, path = content["record"]
@@ -151,5 +152,5 @@ def _required(lines: Iterable[str]) -> Iterator[str]:
                 yield canonicalize_name(requirement.name)
 
 
-def _checksum(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
