@@ -89,7 +89,8 @@ def tampered(
     record = record_of(image)
     own = own_layers(image, record)
     assert own is not None
-    at = max(number for number, each in enumerate(record.layers) if each.kind == kind)
+    kinds = [each.kind if each.contents else "lock" for each in record.layers]
+    at = max(number for number, each in enumerate(kinds) if each == kind)
     layer = changed_layer(own[at].layer, change)
     told: LayerRecord = replace(
         record.layers[at],
@@ -174,7 +175,7 @@ def test_a_lock_that_names_other_files_deletes_none(bench: Bench, place: Path) -
         assert told in data
         return data.replace(told, str(victim.parent).encode())
 
-    where = tampered(bench, place, "hostile", "environment", at_the_victim)
+    where = tampered(bench, place, "hostile", "lock", at_the_victim)
     done = bench.run("reproduce", where, "--json", DBIMAGE_CACHE_DIR=str(place / "another"))
     assert victim.is_file()
     assert victim.read_bytes() == before
