@@ -138,8 +138,11 @@ def _serve(server: uvicorn.Server, listening: socket.socket, workers: int) -> No
         failures.extend([status] if status and not server.should_exit else [])
         server.should_exit = True
 
+    def stop(*_: object) -> None:  # before the server minds signals; it hands its own on when it has stopped
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # the server hands its signals on when it has stopped
+        signal.signal(number, stop)
     beside: list[WorkerProcess] = []
     try:
         beside += (WorkerProcess(ended) for _ in range(workers))

@@ -28,6 +28,24 @@ from webhook_client import SECRET, TOKEN, Client, signed, version
 PROGRAM = Path(sys.executable).with_name("dbimage")
 RULE = {"name": "champions", "on": "alias-set", "alias": "champion"}
 
+# A signal that comes between the first worker and the server, at no other time.
+STOPPED_EARLY = """
+import os, signal, socket, uvicorn
+from mlflow_dbimage.backends import worker_process
+from plugin_entrypoints.cli import serving
+
+class Worker:
+    def __init__(self, when_ended): os.kill(os.getpid(), signal.SIGTERM)
+    def stop(self): pass
+    def wait(self): pass
+
+async def app(scope, receive, send): pass
+
+worker_process.WorkerProcess = Worker
+server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
+serving._serve(server, socket.create_server(("127.0.0.1", 0)), 1)
+"""
+
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
@@ -128,6 +146,10 @@ class TestServe:
         assert process.returncode == 0
         assert "waits for builds" in said
         assert "Traceback" not in said
+
+    def test_it_ends_though_it_is_told_while_its_workers_start(self):
+        done = subprocess.run([sys.executable, "-c", STOPPED_EARLY], timeout=60, check=False)
+        assert done.returncode == 0
 
     def test_a_worker_that_is_killed_ends_the_door_and_a_killed_door_its_worker(self):
         with serving() as (_, process):
