@@ -30,6 +30,8 @@ from mlflow_dbimage.oci.image import Image
 
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Each place that names the prefix grows; what an image says to be a text is read whole.
+_LARGEST_TEXT = 16 << 20
 _PASSED_ON = ("DBIMAGE_TRACEBACK", "TZ")
 
 
@@ -160,7 +162,7 @@ def _move_texts(root: Path, target: Path, image_prefix: str) -> None:
     for record in records.glob("*.json") if records is not None else ():
         for file in _texts_of(record):
             path = place_in(root, f"{image_prefix}/{file}")
-            if path is None or not path.is_file():
+            if path is None or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
                 continue
             text = path.read_bytes()
             if image_prefix.encode() in text:

@@ -438,6 +438,13 @@ def test_an_image_that_is_unpacked_has_nothing_else_rewritten(
     assert (outside / "secret").read_text() == SECRET + prefix
 
 
+def test_a_text_of_an_image_that_is_far_too_large_is_left(folder: Path) -> None:
+    large = b"/opt/env" * (1 << 21) + b"!"
+    members = [member(RECORD, conda_record("text")), member("opt/env/text", large)]
+    root = unpack(our_image(*members, prefix="/opt/env"), folder / "unpacked")
+    assert (root / "opt/env/text").stat().st_size == len(large)
+
+
 @pytest.mark.parametrize(
     "members",
     [
