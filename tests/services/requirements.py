@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ PROGRAMS: Mapping[str, Mapping[str, str]] = {
     "sandbox": {"bwrap": "bubblewrap"},
     "registry": {"docker-registry": "docker-registry", "htpasswd": "apache2-utils"},
 }
+_LEAST_NODE = 20  # Debian 12 has an older one
 _NEEDS_ROOT = ("engine", "root")
 _NEEDS_LINUX = ("base", "channel", "engine", "namespaces", "root")
 
@@ -52,7 +55,15 @@ def why_not(marker: str) -> str | None:
         for program, package in PROGRAMS.get(marker, {}).items()
         if shutil.which(program, path=PATH) is None
     ]
-    return f"needs {' and '.join(missing)}" if missing else None
+    if missing:
+        return f"needs {' and '.join(missing)}"
+    return "needs Node.js 20" if marker == "sigstore" and _node_version() < _LEAST_NODE else None
+
+
+@functools.cache
+def _node_version() -> int:
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
 
 
 def python_of(version: str) -> Path:
