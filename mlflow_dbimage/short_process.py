@@ -19,8 +19,10 @@ _NEW, _ROUNDS, _OLD_ROUNDS = 100_000, 50, 10
 @contextmanager
 def short_process() -> Iterator[None]:
     """Collect garbage seldom while the context lasts, and what is left after it not at all."""
+    before = gc.get_threshold()
     gc.set_threshold(_NEW, _ROUNDS, _OLD_ROUNDS)
     try:
         yield
     finally:
+        gc.set_threshold(*before)
         gc.freeze()

@@ -42,6 +42,7 @@ def page(window, client):
     window.look()
     window.open(client.url)
     assert window.url.endswith("/login?next=/")
+    window.until("return document.activeElement.name === 'token'")  # once the page has given it the focus
     window.type(*TOKEN, ENTER)
     window.until("return location.pathname === '/'")
     window.problems()
