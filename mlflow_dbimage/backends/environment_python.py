@@ -159,7 +159,12 @@ class EnvironmentPython:
         It comes from a process that imports nothing but Python's own library: images of other models can trust it.
         """
         asking, answering = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with disk_errors(), tempfile.TemporaryDirectory(dir=kept.directory, prefix=".new-") as folder, asking:
+        with (
+            disk_errors(),
+            asking,
+            answering,
+            tempfile.TemporaryDirectory(dir=kept.directory, prefix=".new-") as folder,
+        ):
             made = Path(folder)
             request = {
                 "mtime": _MTIME,
@@ -171,8 +176,9 @@ class EnvironmentPython:
             }
 
             def compile_on_demand() -> None:
-                # Without it the model's process compiles for itself, and `compile` tells what is wrong.
-                with suppress(ServiceError, InputError):
+                # Without it the model's process compiles for itself, and `compile` tells what is wrong. However it
+                # ends, nobody may go on waiting for its answers.
+                with answering, suppress(ServiceError, InputError, OSError):
                     self._run_compiler(prefix, made, request, handed=[answering])
 
             compiler = threading.Thread(target=compile_on_demand, name="compiling on demand")

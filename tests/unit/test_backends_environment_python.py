@@ -9,15 +9,20 @@ import marshal
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from checked_models import checked_model, environment_with
 from mlflow_dbimage.backends import environment_scripts
-from mlflow_dbimage.backends.environment_python import EnvironmentPython
+from mlflow_dbimage.backends.environment_python import EnvironmentPython, Rehearsal
 from mlflow_dbimage.backends.environment_scripts import compile_bytecode
+from mlflow_dbimage.backends.sandbox import Limits, Sandbox
 from mlflow_dbimage.check_report import CheckReport
+from mlflow_dbimage.errors import ServiceError
 from mlflow_dbimage.packed_env import IMAGE_PREFIX
 from mlflow_dbimage.verification import judge
 from sample_models.channel.interpreters import at_hand
@@ -137,7 +142,9 @@ def venv(prefix: Path, tmp_path: Path) -> Path:
     return venv
 
 
-def rehearsed(prefix: Path, kept: Path, tmp_path: Path, body: str):
+def rehearsed(
+    prefix: Path, kept: Path, tmp_path: Path, body: str, sandboxes: Callable[[], Sandbox] = sandbox
+) -> Rehearsal:
     library = tmp_path / "library" / "mlflow_dbimage" / "scoring"
     shutil.rmtree(tmp_path / "library", ignore_errors=True)
     library.mkdir(parents=True)
@@ -145,7 +152,7 @@ def rehearsed(prefix: Path, kept: Path, tmp_path: Path, body: str):
     (library / "rehearsal.py").write_text(f"def rehearse(model, example):\n{lines}")
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    return EnvironmentPython(kept, sandbox).rehearse(
+    return EnvironmentPython(kept, sandboxes).rehearse(
         prefix, IMAGE_PREFIX, tmp_path / "library", tmp_path, example=None, scratch=scratch
     )
 
@@ -184,6 +191,17 @@ def test_what_modules_import_is_compiled_before_it_is_asked_for(venv: Path, tmp_
     assert f"lib/{MINOR}/later.py" not in found.modules
     (venv / "bin" / "python").unlink()
     assert compiled(venv, tmp_path / "kept", f"lib/{MINOR}/later.py")
+
+
+def test_a_model_does_not_wait_for_a_compiler_that_cannot_start(venv: Path, tmp_path: Path) -> None:
+    def without_compiler() -> Sandbox:
+        if threading.current_thread() is not threading.main_thread():
+            raise ServiceError("no-sandbox", "none for the compiler")
+        return replace(sandbox(), limits=Limits(seconds=20))
+
+    found = rehearsed(venv, tmp_path / "kept", tmp_path, IMPORT.format(prefix=str(venv)), without_compiler)
+    assert found.error == "ValueError: a text with blanks"
+    assert f"lib/{MINOR}/module.py" in found.modules
 
 
 MISUSE = {
